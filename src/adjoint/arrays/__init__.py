@@ -1,0 +1,9 @@
+"""The seam to NumPy, PyTorch, JAX and to arrays that only have shapes: one list of functions, dispatched by type."""
+
+from adjoint.arrays.dispatch import FUNCTIONS, Array, Shape, backend, is_array
+from adjoint.arrays.elementwise import *  # noqa: F403
+from adjoint.arrays.layout import *  # noqa: F403
+from adjoint.arrays.networks import *  # noqa: F403
+from adjoint.arrays.products import *  # noqa: F403
+from adjoint.arrays.reductions import *  # noqa: F403
+from adjoint.arrays.updates import *  # noqa: F403

@@ -1,0 +1,192 @@
+"""Dispatch on the types of the arrays: one dict lookup a call, and no backend imported before its arrays appear."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+from adjoint.errors import BackendError, DtypeError, ShapeError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Array = Any
+Shape = tuple[int, ...]
+
+SCALAR, NUMBER, NUMPY, DEVICE, SHAPES, TRACED = range(6)
+_ROOTS = {
+    "numpy": (NUMPY, "adjoint.arrays.numpy"),
+    "ml_dtypes": (NUMBER, "adjoint.arrays.numpy"),
+    "torch": (DEVICE, "adjoint.arrays.torch"),
+    "jax": (DEVICE, "adjoint.arrays.jax"),
+    "jaxlib": (DEVICE, "adjoint.arrays.jax"),
+    "adjoint": (SHAPES, "adjoint.arrays.shapes"),
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+@functools.cache
+def _known(kind: type) -> tuple[int, str] | None:
+    """Precedence and module of the backend that owns arrays of this type; None when no backend does."""
+    from adjoint.arrays.traced import Traced
+
+    if kind is Traced:
+        return TRACED, ""
+    if kind in (bool, int, float, complex, list, tuple, type(None)):
+        return SCALAR, "adjoint.arrays.numpy"
+    for base in kind.__mro__:
+        found = _ROOTS.get(base.__module__.partition(".")[0])
+        if found and (found[0] != SHAPES or base.__name__ == "ShapeArray"):
+            return (NUMBER, found[1]) if any(b.__name__ == "generic" for b in kind.__mro__) else found
+    return None
+
+
+def backend(kind: type) -> ModuleType:
+    """The backend module that serves arrays of type `kind`.
+
+    >>> import numpy as np
+    >>> backend(np.ndarray).__name__
+    'adjoint.arrays.numpy'
+    """
+    known = _known(kind)
+    if known is None:
+        raise BackendError(f"no backend knows {kind.__module__}.{kind.__qualname__}: pass NumPy, PyTorch or JAX arrays.")
+    return import_module(known[1])
+
+
+def is_array(x: object) -> bool:
+    """Whether `x` is an array of some backend, or a traced value (Python numbers and lists are not)."""
+    known = _known(type(x))
+    return known is not None and known[0] != SCALAR
+
+
+class Table(dict[Any, Callable[..., Any]]):
+    """Implementations of one function by operand type (a tuple of types where it takes several arrays)."""
+
+    __slots__ = ("composed", "name")
+
+    def __init__(self, name: str, composed: Callable[..., Any] | None) -> None:
+        super().__init__()
+        self.name = name
+        self.composed = composed
+
+    def __missing__(self, kinds: Any) -> Callable[..., Any]:
+        kind = kinds if isinstance(kinds, type) else self._dominant(kinds)
+        found = self.get(kind)
+        if found is None:
+            found = self.composed if _known(kind) == (TRACED, "") else getattr(backend(kind), self.name, self.composed)
+        if found is None:
+            raise BackendError(f"{self.name} has no rule for {kind.__module__}.{kind.__name__}: see CONTRIBUTING.md.")
+        self[kinds] = found
+        return found
+
+    def _dominant(self, kinds: tuple[type, ...]) -> type:
+        ranked = {kind: _known(kind) for kind in kinds}
+        for kind, known in ranked.items():
+            if known is None:
+                raise BackendError(
+                    f"{self.name} cannot take {kind.__module__}.{kind.__qualname__}: pass NumPy, PyTorch or JAX arrays."
+                )
+        best = max(kinds, key=lambda kind: ranked[kind][0])  # type: ignore[index]
+        modules = {k[1] for k in ranked.values() if k and k[0] in (NUMPY, DEVICE)}
+        if len(modules) > 1 and "adjoint.arrays.torch" in modules:
+            names = " and ".join(sorted(m.rpartition(".")[2] for m in modules))
+            raise BackendError(f"{self.name}: arrays of {names} in one call; move one of them with aj.to(x, backend).")
+        return best
+
+
+def explain(table: Table, error: Exception, operands: tuple[Any, ...], options: dict[str, Any]) -> Exception:
+    """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the backend's."""
+    if isinstance(error, (ShapeError, DtypeError, BackendError)):
+        return error
+    from adjoint.arrays import shapes
+
+    try:
+        as_shapes = [shapes.like(x) for x in operands]
+        (getattr(shapes, table.name, None) or table.composed or len)(*as_shapes, **options)
+    except (ShapeError, DtypeError) as clear:
+        return clear
+    except Exception:  # noqa: BLE001 - the backend's own error is the better one then
+        return error
+    return error
+
+
+def _unary(t: Table) -> Callable[..., Any]:
+    def call(x):  # type: ignore[no-untyped-def]
+        try:
+            return t[type(x)](x)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise explain(t, error, (x,), {}) from None
+
+    return call
+
+
+def _unary_options(t: Table) -> Callable[..., Any]:
+    def call(x, *args, **options):  # type: ignore[no-untyped-def]
+        try:
+            return t[type(x)](x, *args, **options)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise explain(t, error, (x, *args), options) from None
+
+    return call
+
+
+def _binary(t: Table) -> Callable[..., Any]:
+    def call(x, y):  # type: ignore[no-untyped-def]
+        try:
+            return t[type(x), type(y)](x, y)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise explain(t, error, (x, y), {}) from None
+
+    return call
+
+
+def _general(t: Table, arity: int) -> Callable[..., Any]:
+    def call(*operands, **options):  # type: ignore[no-untyped-def]
+        try:
+            return t[tuple([type(x) for x in operands[:arity]])](*operands, **options)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise explain(t, error, operands, options) from None
+
+    return call
+
+
+def _sequence(t: Table) -> Callable[..., Any]:
+    def call(arrays, *args, **options):  # type: ignore[no-untyped-def]
+        try:
+            return t[tuple([type(x) for x in arrays])](arrays, *args, **options)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise explain(t, error, (arrays, *args), options) from None
+
+    return call
+
+
+def _declare(f: Callable[P, R], composed: Callable[P, R] | None) -> Callable[P, R]:
+    parameters = inspect.signature(f).parameters.values()
+    arity = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
+    bare = arity == len(parameters)
+    table = Table(f.__name__, composed)
+    call: Any
+    if next(iter(parameters)).name == "arrays":
+        call = _sequence(table)
+    elif arity == 1:
+        call = _unary(table) if bare else _unary_options(table)
+    else:
+        call = _binary(table) if arity == 2 and bare else _general(table, arity)
+    call = functools.wraps(f)(call)
+    call.table, call.arity, call.bare = table, arity, bare
+    FUNCTIONS[f.__name__] = call
+    return call  # type: ignore[no-any-return]
+
+
+def primitive(f: Callable[P, R]) -> Callable[P, R]:
+    """Declare a function that every backend has under this name; parameters before `/` are arrays to dispatch on."""
+    return _declare(f, None)
+
+
+def composition(f: Callable[P, R]) -> Callable[P, R]:
+    """Declare a function by its plain composition; a backend with a better one overrides it by the same name."""
+    return _declare(f, f)

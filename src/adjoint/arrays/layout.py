@@ -1,0 +1,261 @@
+"""The seam's layout: the same numbers in another arrangement. Shapes are tuples of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjoint.arrays.dispatch import Array, Shape, composition, primitive
+
+
+@primitive
+def reshape(x: Array, /, shape: Shape) -> Array:
+    """The same entries in row-major order in another shape; one size may be -1."""
+    raise NotImplementedError
+
+
+@composition
+def flatten(x: Array, /, start_dim: int = 0, end_dim: int = -1) -> Array:
+    """Axes start_dim to end_dim joined into one, as PyTorch's (a 28×28 image becomes 784 numbers)."""
+    shape = tuple(x.shape) or (1,)
+    start, end = start_dim % len(shape), end_dim % len(shape)
+    size = 1
+    for n in shape[start : end + 1]:
+        size *= n
+    return reshape(x, (*shape[:start], size, *shape[end + 1 :]))
+
+
+@primitive
+def permute(x: Array, /, axes: Sequence[int]) -> Array:
+    """Axis i of the result is axis axes[i] of x."""
+    raise NotImplementedError
+
+
+@composition
+def swapaxes(x: Array, /, axis1: int, axis2: int) -> Array:
+    """Axes axis1 and axis2 exchanged."""
+    axes = list(range(len(x.shape)))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return permute(x, axes)
+
+
+@composition
+def moveaxis(x: Array, /, source: int, destination: int) -> Array:
+    """Axis `source` moved to position `destination`, the others in order."""
+    axes = list(range(len(x.shape)))
+    axes.insert(destination % len(axes), axes.pop(source))
+    return permute(x, axes)
+
+
+@primitive
+def broadcast_to(x: Array, /, shape: Shape) -> Array:
+    """x repeated along axes that are 1 or missing, aligned from the right."""
+    raise NotImplementedError
+
+
+@composition
+def expand_dims(x: Array, /, axis: int) -> Array:
+    """A new axis of size 1 at position `axis` of the result."""
+    shape = list(x.shape)
+    shape.insert(axis % (len(shape) + 1), 1)
+    return reshape(x, tuple(shape))
+
+
+@composition
+def squeeze(x: Array, /, axis: int | tuple[int, ...] | None = None) -> Array:
+    """x without its axes of size 1, or without the named ones of them."""
+    n = len(x.shape)
+    named = range(n) if axis is None else (axis,) if isinstance(axis, int) else axis
+    dropped = {a % n for a in named if axis is not None or x.shape[a] == 1}
+    return reshape(x, tuple(size for a, size in enumerate(x.shape) if a not in dropped or size != 1))
+
+
+@primitive
+def concatenate(arrays: Sequence[Array], /, axis: int = 0) -> Array:
+    """Arrays one after the other along an existing axis."""
+    raise NotImplementedError
+
+
+@composition
+def stack(arrays: Sequence[Array], /, axis: int = 0) -> Array:
+    """Arrays of one shape side by side along a new axis."""
+    return concatenate([expand_dims(x, axis) for x in arrays], axis if axis >= 0 else axis)
+
+
+@composition
+def split(x: Array, /, sections: int | Sequence[int], axis: int = 0) -> list[Array]:
+    """x cut along an axis: into `sections` equal parts, or at the positions given (as NumPy's)."""
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise ValueError(f"split: axis {axis} of size {n} does not divide into {sections} equal parts.")
+        sections = [i * (n // sections) for i in range(1, sections)]
+    bounds = [0, *sections, n]
+    lead = (slice(None),) * (axis % len(x.shape))
+    return [getitem(x, (*lead, slice(a, b))) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+@primitive
+def pad(x: Array, /, width: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
+    """x with width[i] = (before, after) entries of `value` added along axis i."""
+    raise NotImplementedError
+
+
+@primitive
+def getitem(x: Array, /, key: Any) -> Array:
+    """x[key] with NumPy's meaning of integers, slices, None, Ellipsis, masks and index arrays."""
+    raise NotImplementedError
+
+
+@primitive
+def put(u: Array, /, key: Any, shape: Shape) -> Array:
+    """Zeros of `shape` with u written at key (integers, slices, None, Ellipsis): the adjoint of x[key]."""
+    raise NotImplementedError
+
+
+@primitive
+def take(x: Array, /, indices: Array, axis: int = 0) -> Array:
+    """The slices of x at integer `indices` (any shape) along an axis, that axis replaced by the indices' axes."""
+    raise NotImplementedError
+
+
+@primitive
+def segment_sum(u: Array, /, indices: Array, size: int) -> Array:
+    """Sums of the rows of u, shape (n, d), with equal index: entry i of the result, shape (size, d), sums u[indices == i]."""
+    raise NotImplementedError
+
+
+@primitive
+def take_along(x: Array, /, indices: Array, axis: int = -1) -> Array:
+    """Entries of x picked along an axis by an index array of the same number of axes."""
+    raise NotImplementedError
+
+
+@primitive
+def put_along(u: Array, /, indices: Array, axis: int, size: int) -> Array:
+    """The adjoint of `take_along`: u added into zeros of length `size` along the axis."""
+    raise NotImplementedError
+
+
+@primitive
+def flip(x: Array, /, axis: int | tuple[int, ...] | None = None) -> Array:
+    """x in reversed order along the axes (all when None)."""
+    raise NotImplementedError
+
+
+@primitive
+def roll(x: Array, /, shift: int, axis: int) -> Array:
+    """x shifted cyclically along an axis."""
+    raise NotImplementedError
+
+
+@composition
+def tile(x: Array, /, reps: Sequence[int]) -> Array:
+    """x repeated reps[i] times along axis i, axes aligned from the right."""
+    reps = (1,) * (len(x.shape) - len(reps)) + tuple(reps)
+    shape = (1,) * (len(reps) - len(x.shape)) + tuple(x.shape)
+    paired = [n for size in shape for n in (1, size)]
+    full = [n for r, size in zip(reps, shape, strict=True) for n in (r, size)]
+    joined = tuple(r * size for r, size in zip(reps, shape, strict=True))
+    return reshape(broadcast_to(reshape(x, tuple(paired)), tuple(full)), joined)
+
+
+@composition
+def repeat(x: Array, /, repeats: int, axis: int) -> Array:
+    """Every entry along an axis repeated, neighbours together."""
+    axis %= len(x.shape)
+    shape = tuple(x.shape)
+    wide = reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    full = broadcast_to(wide, (*shape[: axis + 1], repeats, *shape[axis + 1 :]))
+    return reshape(full, (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
+
+
+@primitive
+def tril(x: Array, /, k: int = 0) -> Array:
+    """x with zeros above its k-th diagonal, on the last two axes."""
+    raise NotImplementedError
+
+
+@primitive
+def triu(x: Array, /, k: int = 0) -> Array:
+    """x with zeros below its k-th diagonal, on the last two axes."""
+    raise NotImplementedError
+
+
+@primitive
+def diagonal(x: Array, /) -> Array:
+    """The main diagonals of the last two axes: shape (…, n, n) to (…, n)."""
+    raise NotImplementedError
+
+
+@primitive
+def diagonal_matrix(x: Array, /) -> Array:
+    """Matrices with x on the main diagonal: shape (…, n) to (…, n, n)."""
+    raise NotImplementedError
+
+
+@primitive
+def astype(x: Array, /, dtype: Any) -> Array:
+    """x in another floating dtype, named as NumPy names it ("float32")."""
+    raise NotImplementedError
+
+
+@primitive
+def copy(x: Array, /) -> Array:
+    """x in memory of its own."""
+    raise NotImplementedError
+
+
+# New arrays, like another one in backend, device and (unless said) dtype
+
+
+@primitive
+def zeros(like: Array, /, shape: Shape, dtype: Any = None) -> Array:
+    """Zeros of `shape`."""
+    raise NotImplementedError
+
+
+@primitive
+def full(like: Array, /, shape: Shape, value: float, dtype: Any = None) -> Array:
+    """`value` everywhere."""
+    raise NotImplementedError
+
+
+@primitive
+def eye(like: Array, /, n: int, dtype: Any = None) -> Array:
+    """The n×n identity matrix."""
+    raise NotImplementedError
+
+
+@primitive
+def asarray(like: Array, /, values: Any, dtype: Any = None) -> Array:
+    """NumPy values (or a list of numbers) moved beside `like`."""
+    raise NotImplementedError
+
+
+@composition
+def zeros_like(x: Array, /) -> Array:
+    """Zeros of x's shape and dtype."""
+    return zeros(x, x.shape)
+
+
+@composition
+def ones_like(x: Array, /) -> Array:
+    """Ones of x's shape and dtype."""
+    return full(x, x.shape, 1.0)
+
+
+# Keeping arrays whole while a tape refers to them
+
+
+@primitive
+def hold(x: Array, /) -> Any:
+    """Guard x against changes in place (NumPy: read-only, its base too; PyTorch: its version noted); the mark for
+    `release`, or None where nothing is to be undone."""
+    raise NotImplementedError
+
+
+@primitive
+def release(x: Array, /, mark: Any) -> None:
+    """End the guard; raises `InPlaceError` where x was changed meanwhile."""
+    raise NotImplementedError

@@ -1,0 +1,188 @@
+"""The seam's coarse functions: whole layers and losses, so that a backend may use its fused kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from adjoint.arrays import elementwise as el
+from adjoint.arrays.dispatch import Array, composition
+from adjoint.arrays.layout import expand_dims, squeeze, take, take_along
+from adjoint.arrays.reductions import logsumexp, max, mean, norm, sum
+from adjoint.errors import ShapeError
+
+
+@composition
+def softmax(x: Array, /, axis: int = -1) -> Array:
+    """eˣ / Σ eˣ along an axis; a row that is -∞ throughout gives NaN, as in PyTorch."""
+    e = el.exp(x - max(x, axis, True))
+    return e / sum(e, axis, True)
+
+
+@composition
+def log_softmax(x: Array, /, axis: int = -1) -> Array:
+    """x - log Σ eˣ along an axis, without overflow."""
+    return x - logsumexp(x, axis, True)
+
+
+@composition
+def normalize_moments(x: Array, /, ndim: int, eps: float, centre: bool) -> Any:
+    """(x̂, 1/σ) over the last `ndim` axes: x̂ = (x - μ)/σ, σ² = mean((x - μ)²) + eps; μ = 0 unless `centre`."""
+    axes = tuple(range(-ndim, 0))
+    centred = x - mean(x, axes, True) if centre else x
+    scale = el.rsqrt(mean(el.square(centred), axes, True) + eps)
+    return centred * scale, scale
+
+
+@composition
+def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None, /, ndim: int = 1, eps: float = 1e-5) -> Array:
+    """(x - mean)/√(var + eps) · weight + bias over the last `ndim` axes (Ba et al. 2016).
+
+    x (…, *s), weight and bias (*s) with `ndim` axes or None, result like x.
+    """
+    y = normalize_moments(x, ndim, eps, True)[0]
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+@composition
+def rms_norm(x: Array, weight: Array | None = None, /, ndim: int = 1, eps: float = 1e-6) -> Array:
+    """x/√(mean x² + eps) · weight over the last `ndim` axes (Zhang & Sennrich 2019)."""
+    y = normalize_moments(x, ndim, eps, False)[0]
+    return y if weight is None else y * weight
+
+
+@composition
+def normalize(x: Array, /, axis: int = -1, eps: float = 1e-12) -> Array:
+    """x / max(‖x‖, eps) along an axis: unit vectors."""
+    return x / el.maximum(norm(x, axis, True), eps)
+
+
+@composition
+def cosine_similarity(x: Array, y: Array, /, axis: int = -1, eps: float = 1e-8) -> Array:
+    """⟨x, y⟩ / (max(‖x‖, eps) max(‖y‖, eps)) along an axis: cos of the angle between x and y."""
+    return sum(normalize(x, axis, eps) * normalize(y, axis, eps), axis)
+
+
+@composition
+def embedding(indices: Array, weight: Array, /) -> Array:
+    """The rows of weight, shape (n, d), at integer indices of any shape: result (*indices, d)."""
+    return take(weight, indices, 0)
+
+
+# Losses: reduction is "mean", "sum" or "none"
+
+
+def reduced(losses: Array, reduction: str) -> Array:
+    """Losses of single entries reduced to their mean, their sum, or left as they are."""
+    if reduction == "mean":
+        return mean(losses)
+    if reduction == "sum":
+        return sum(losses)
+    if reduction == "none":
+        return losses
+    raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}.")
+
+
+@composition
+def cross_entropy(logits: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """-log softmax(logits)[target], classes on axis 1 (axis 0 of a single example), as PyTorch's.
+
+    logits (n, C, …) or (C,); target integers (n, …) or (), or probabilities of the logits' shape. In nats.
+    """
+    axis = 1 if len(logits.shape) > 1 else 0
+    log_p = log_softmax(logits, axis)
+    if tuple(target.shape) == tuple(logits.shape):
+        losses = -sum(log_p * target, axis)
+        if reduction == "mean":
+            return sum(losses) * (1.0 / math.prod(losses.shape) if losses.shape else 1.0)
+        return reduced(losses, reduction)
+    return nll_loss(log_p, target, reduction)
+
+
+@composition
+def nll_loss(log_p: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """-log_p[target], classes on axis 1 (axis 0 of a single example); target integers without that axis."""
+    axis = 1 if len(log_p.shape) > 1 else 0
+    expected = tuple(n for a, n in enumerate(log_p.shape) if a != axis)
+    if tuple(target.shape) != expected:
+        raise ShapeError(
+            f"nll_loss: log-probabilities {tuple(log_p.shape)} have classes on axis {axis}, so the target's shape is "
+            f"{expected}, not {tuple(target.shape)}; move the classes there with aj.moveaxis, or flatten both."
+        )
+    return reduced(-squeeze(take_along(log_p, expand_dims(target, axis), axis), axis), reduction)
+
+
+def _alike(name: str, x: Array, y: Array) -> None:
+    if tuple(x.shape) != tuple(y.shape):
+        raise ShapeError(
+            f"{name}: prediction {tuple(x.shape)} and target {tuple(y.shape)} differ; broadcasting them would average "
+            "over pairs that do not belong together: reshape one to the other."
+        )
+
+
+@composition
+def mse_loss(x: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """(x - target)²."""
+    _alike("mse_loss", x, target)
+    return reduced(el.square(x - target), reduction)
+
+
+@composition
+def l1_loss(x: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """|x - target|."""
+    _alike("l1_loss", x, target)
+    return reduced(el.abs(x - target), reduction)
+
+
+@composition
+def huber_loss(x: Array, target: Array, /, reduction: str = "mean", delta: float = 1.0) -> Array:
+    """½ d² where |d| = |x - target| < δ, δ (|d| - ½ δ) elsewhere (Huber 1964)."""
+    _alike("huber_loss", x, target)
+    d = x - target
+    size = el.abs(d)
+    return reduced(el.where(el.less(size, delta), 0.5 * el.square(d), delta * (size - 0.5 * delta)), reduction)
+
+
+@composition
+def smooth_l1_loss(x: Array, target: Array, /, reduction: str = "mean", beta: float = 1.0) -> Array:
+    """`huber_loss` with δ = β, divided by β; `l1_loss` for β = 0."""
+    if beta == 0.0:
+        return l1_loss(x, target, reduction)
+    return huber_loss(x, target, reduction, beta) * (1.0 / beta)
+
+
+@composition
+def binary_cross_entropy(p: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """-(t log p + (1 - t) log(1 - p)), the logarithms bounded below by -100 as PyTorch's."""
+    _alike("binary_cross_entropy", p, target)
+    yes, no = el.maximum(el.log(p), -100.0), el.maximum(el.log1p(-p), -100.0)
+    return reduced(-(target * yes + (1.0 - target) * no), reduction)
+
+
+@composition
+def binary_cross_entropy_with_logits(x: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """`binary_cross_entropy` of σ(x), without overflow: softplus(x) - t x."""
+    _alike("binary_cross_entropy_with_logits", x, target)
+    return reduced(el.softplus(x) - target * x, reduction)
+
+
+@composition
+def kl_div(log_q: Array, p: Array, /, reduction: str = "mean") -> Array:
+    """p (log p - log_q), with 0 log 0 = 0; log-probabilities first, as PyTorch's. "batchmean" divides the sum by n."""
+    _alike("kl_div", log_q, p)
+    positive = el.greater(p, 0.0)
+    entropy = el.where(positive, p * el.log(el.where(positive, p, 1.0)), 0.0)
+    losses = entropy - p * log_q
+    if reduction == "batchmean":
+        return sum(losses) * (1.0 / log_q.shape[0])
+    return reduced(losses, reduction)
+
+
+@composition
+def hinge_loss(x: Array, target: Array, /, reduction: str = "mean") -> Array:
+    """max(0, 1 - t x) with t = ±1."""
+    _alike("hinge_loss", x, target)
+    return reduced(el.relu(1.0 - target * x), reduction)
+
+

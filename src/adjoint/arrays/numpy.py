@@ -1,0 +1,246 @@
+"""NumPy, the embedded default: its own functions where they fit, Numba kernels where arrays repay them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy import (  # noqa: F401
+    abs,
+    add,
+    argmax,
+    argmin,
+    broadcast_to,
+    ceil,
+    cos,
+    cosh,
+    divide,
+    equal,
+    exp,
+    exp2,
+    expm1,
+    flip,
+    floor,
+    greater,
+    greater_equal,
+    isfinite,
+    isnan,
+    less,
+    less_equal,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logical_and,
+    logical_not,
+    logical_or,
+    matmul,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    not_equal,
+    reciprocal,
+    reshape,
+    roll,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    subtract,
+    tan,
+    tanh,
+    tril,
+    triu,
+    where,
+)
+from numpy import acos, acosh, asin, asinh, atan, atan2, atanh, concatenate, pow  # noqa: F401
+from numpy import transpose as permute  # noqa: F401
+
+name = "numpy"
+ZEROS = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
+
+
+def round(x: Any) -> Any:
+    return np.round(x)
+
+
+def erf(x: Any) -> Any:
+    from scipy.special import erf
+
+    return erf(x)
+
+
+def sigmoid(x: Any) -> Any:
+    from scipy.special import expit
+
+    return expit(x)
+
+
+def relu(x: Any) -> Any:
+    return maximum(x, ZEROS.get(getattr(x, "dtype", None), 0.0))
+
+
+def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.add.reduce(x, axis, None, None, keepdims)
+
+
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.maximum.reduce(x, axis, None, None, keepdims)
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.minimum.reduce(x, axis, None, None, keepdims)
+
+
+def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.multiply.reduce(x, axis, None, None, keepdims)
+
+
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.logical_or.reduce(x, axis, None, None, keepdims)
+
+
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.logical_and.reduce(x, axis, None, None, keepdims)
+
+
+def cumulative_sum(x: Any, axis: int = -1) -> Any:
+    return np.cumsum(x, axis)
+
+
+def einsum_apply(arrays: Sequence[Any], spec: str) -> Any:
+    return np.einsum(spec, *arrays, optimize=len(arrays) > 1)
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    y = matmul(x, weight.T)
+    if bias is not None:
+        if y.dtype == bias.dtype:
+            y += bias
+        else:
+            y = y + bias
+    return y
+
+
+def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
+    return np.pad(x, width, constant_values=value)
+
+
+def getitem(x: Any, key: Any) -> Any:
+    return x[key]
+
+
+def put(u: Any, key: Any, shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, u.dtype)
+    out[key] = u
+    return out
+
+
+def take(x: Any, indices: Any, axis: int = 0) -> Any:
+    return np.take(x, indices, axis)
+
+
+def segment_sum(u: Any, indices: Any, size: int) -> Any:
+    from scipy.sparse import csr_array
+
+    n = len(indices)
+    place = csr_array((np.ones(n, u.dtype), (indices % size if size else indices, np.arange(n))), (size, n))
+    return np.asarray(place @ u)
+
+
+def take_along(x: Any, indices: Any, axis: int = -1) -> Any:
+    return np.take_along_axis(x, indices, axis)
+
+
+def put_along(u: Any, indices: Any, axis: int, size: int) -> Any:
+    shape = list(u.shape)
+    shape[axis] = size
+    out = np.zeros(shape, u.dtype)
+    if indices.shape[axis] == 1:
+        np.put_along_axis(out, indices, u, axis)
+    else:
+        grid = list(np.ogrid[tuple(slice(n) for n in u.shape)])
+        grid[axis] = np.broadcast_to(indices, u.shape)
+        np.add.at(out, tuple(grid), u)
+    return out
+
+
+def diagonal(x: Any) -> Any:
+    return np.diagonal(x, axis1=-2, axis2=-1)
+
+
+def diagonal_matrix(x: Any) -> Any:
+    n = x.shape[-1]
+    out = np.zeros((*x.shape, n), x.dtype)
+    out[..., np.arange(n), np.arange(n)] = x
+    return out
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    return np.asarray(x).astype(dtype, copy=False)
+
+
+def copy(x: Any) -> Any:
+    return np.array(x)
+
+
+def zeros(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    return np.zeros(shape, dtype or dtype_of(like))
+
+
+def full(like: Any, shape: tuple[int, ...], value: float, dtype: Any = None) -> Any:
+    return np.full(shape, value, dtype or dtype_of(like))
+
+
+def eye(like: Any, n: int, dtype: Any = None) -> Any:
+    return np.eye(n, dtype=dtype or dtype_of(like))
+
+
+def asarray(like: Any, values: Any, dtype: Any = None) -> Any:
+    return np.asarray(values, dtype)
+
+
+def dtype_of(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+
+
+def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
+    from adjoint.arrays.kernels import sgd
+
+    for i, (p, g) in enumerate(zip(arrays, grads, strict=True)):
+        sgd(p, g, p if velocities is None else velocities[i], velocities is not None, **how)
+    return arrays, velocities
+
+
+def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
+    from adjoint.arrays.kernels import adam
+
+    for p, g, m, v in zip(arrays, grads, first, second, strict=True):
+        adam(p, g, m, v, **how)
+    return arrays, first, second
+
+
+def hold(x: Any) -> Any:
+    frozen: list[Any] = []
+    while isinstance(x, np.ndarray) and x.flags.writeable:
+        x.flags.writeable = False
+        frozen.append(x)
+        x = x.base
+    return frozen or None
+
+
+def release(x: Any, mark: Any) -> None:
+    for array in mark[::-1]:
+        array.flags.writeable = True
+
+
+def to_numpy(x: Any) -> Any:
+    return np.asarray(x)
+
+
+def from_numpy(x: Any, device: Any = None) -> Any:
+    return x

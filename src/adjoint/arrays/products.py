@@ -1,0 +1,62 @@
+"""The seam's products: every function is linear in each array with the others held."""
+
+from __future__ import annotations
+
+from adjoint.arrays.dispatch import Array, Shape, composition, primitive
+from adjoint.arrays.layout import permute, reshape, swapaxes
+from adjoint.arrays.reductions import sum
+
+
+@primitive
+def matmul(x: Array, y: Array, /) -> Array:
+    """x @ y: (…, n, k) by (…, k, m) gives (…, n, m); a vector counts as a row on the left, as a column on the right."""
+    raise NotImplementedError
+
+
+@composition
+def linear(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
+    """x Wᵀ + b, PyTorch's orientation: x (…, in), weight (out, in), bias (out,) or None, result (…, out)."""
+    y = matmul(x, swapaxes(weight, -1, -2))
+    return y if bias is None else y + bias
+
+
+@composition
+def affine(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
+    """x W + b, the textbook's orientation: x (…, in), weight (in, out), bias (out,) or None, result (…, out)."""
+    y = matmul(x, weight)
+    return y if bias is None else y + bias
+
+
+@primitive
+def einsum_apply(arrays: list[Array], /, spec: str) -> Array:
+    """`einsum` with the arrays as one sequence."""
+    raise NotImplementedError
+
+
+def einsum(spec: str, /, *arrays: Array) -> Array:
+    """Einstein summation: einsum("ij,jk->ik", a, b) is a @ b; letters are axes, letters missing on the right are summed."""
+    return einsum_apply(list(arrays), spec)
+
+
+@composition
+def dot(x: Array, y: Array, /) -> Array:
+    """Σ xᵢyᵢ over the last axis of both: ⟨x, y⟩ = ‖x‖ ‖y‖ cos θ."""
+    return sum(x * y, -1)
+
+
+@composition
+def outer(x: Array, y: Array, /) -> Array:
+    """The matrix x yᵀ: (…, m) and (…, n) give (…, m, n)."""
+    return reshape(x, (*x.shape, 1)) * reshape(y, (*y.shape[:-1], 1, y.shape[-1]))
+
+
+@composition
+def weight_product(x: Array, u: Array, /) -> Array:
+    """Σ over all leading axes of x uᵀ: x (…, n, k) and u (…, n, m) give xᵀu, (k, m), as one 2-D product."""
+    return matmul(permute(rows(x), (1, 0)), rows(u))
+
+
+def rows(x: Array) -> Array:
+    """x with all axes but the last joined: (…, d) to (n, d)."""
+    shape: Shape = tuple(x.shape)
+    return x if len(shape) == 2 else reshape(x, (-1, shape[-1])) if shape[-1] else reshape(x, (0, 0))

@@ -1,0 +1,154 @@
+"""The seam's reductions: `axis` is an integer, a tuple of them or None (all); keepdims leaves axes of size 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from adjoint.arrays import elementwise as el
+from adjoint.arrays.dispatch import Array, composition, primitive
+from adjoint.arrays.layout import flip, getitem, pad, reshape, zeros_like
+from adjoint.errors import ShapeError
+
+Axis = int | tuple[int, ...] | None
+
+
+def normalized(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes as a tuple of negative numbers, so that leading batch axes do not disturb them.
+
+    >>> normalized(None, 2), normalized(0, 3), normalized((0, -1), 3)
+    ((-2, -1), (-3,), (-3, -1))
+    """
+    if axis is None:
+        return tuple(range(-ndim, 0))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise ShapeError(f"axis {a} is out of bounds for {ndim} axes: use {-ndim} to {ndim - 1}.")
+    return tuple(sorted(a - ndim if a >= 0 else a for a in axes))
+
+
+@primitive
+def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Σ x over the axes."""
+    raise NotImplementedError
+
+
+@composition
+def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Σ x / n over the axes."""
+    n = math.prod(x.shape[a] for a in normalized(axis, len(x.shape)))
+    return sum(x, axis, keepdims) * (1.0 / n if n else math.nan)
+
+
+@composition
+def var(x: Array, /, axis: Axis = None, keepdims: bool = False, correction: float = 0) -> Array:
+    """Σ (x - mean)² / (n - correction) over the axes: NumPy's default 0, PyTorch's 1."""
+    n = math.prod(x.shape[a] for a in normalized(axis, len(x.shape)))
+    centred = x - mean(x, axis, True)
+    return sum(el.square(centred), axis, keepdims) * (1.0 / (n - correction) if n > correction else math.nan)
+
+
+@composition
+def std(x: Array, /, axis: Axis = None, keepdims: bool = False, correction: float = 0) -> Array:
+    """The square root of `var`."""
+    return el.sqrt(var(x, axis, keepdims, correction))
+
+
+@primitive
+def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """The largest entry over the axes; equal largest ones share the derivative evenly."""
+    raise NotImplementedError
+
+
+@primitive
+def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """The smallest entry over the axes; equal smallest ones share the derivative evenly."""
+    raise NotImplementedError
+
+
+@primitive
+def prod(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """The product over the axes."""
+    raise NotImplementedError
+
+
+@composition
+def norm(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """√Σ x², the Euclidean (Frobenius) norm over the axes; its derivative at 0 is taken as 0."""
+    return el.sqrt(sum(el.square(x), axis, keepdims))
+
+
+@composition
+def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """log Σ eˣ over the axes, without overflow."""
+    top = max(x, axis, True)
+    top = el.where(el.isfinite(top), top, zeros_like(top))
+    total = el.log(sum(el.exp(x - top), axis, True)) + top
+    return total if keepdims else reshape(total, _reduced(x.shape, axis))
+
+
+def _reduced(shape: Any, axis: Axis) -> tuple[int, ...]:
+    n = len(shape)
+    gone = normalized(axis, n)
+    return tuple(shape[a] for a in range(-n, 0) if a not in gone)
+
+
+@primitive
+def cumulative_sum(x: Array, /, axis: int = -1) -> Array:
+    """Running sums along an axis."""
+    raise NotImplementedError
+
+
+@composition
+def reversed_cumulative_sum(x: Array, /, axis: int = -1) -> Array:
+    """Running sums along an axis from its end: the adjoint of `cumulative_sum`."""
+    return flip(cumulative_sum(flip(x, axis), axis), axis)
+
+
+@composition
+def compensated_sum(x: Array, /, axis: int = -1) -> Array:
+    """Σ x along an axis by compensated pairwise summation: the error is about one rounding, whatever the length.
+
+    Each halving adds pairs and carries their exact rounding errors along (TwoSum; Ogita, Rump & Oishi 2005).
+    """
+    lead = len(x.shape) + axis if axis < 0 else axis
+    error = el.multiply(0.0, x)
+    while (n := x.shape[axis]) > 1:
+        if n % 2:
+            width = [(0, 0)] * lead + [(0, 1)] + [(0, 0)] * (len(x.shape) - lead - 1)
+            x, error = pad(x, width), pad(error, width)
+        half = (slice(None),) * lead
+        even, odd = (*half, slice(0, None, 2)), (*half, slice(1, None, 2))
+        a, b = getitem(x, even), getitem(x, odd)
+        x = a + b
+        t = x - a
+        error = getitem(error, even) + getitem(error, odd) + ((a - (x - t)) + (b - t))
+    return sum(x, axis) + sum(error, axis)
+
+
+# Without derivative
+
+
+@primitive
+def argmax(x: Array, /, axis: int | None = None) -> Array:
+    """The position of the (first) largest entry along an axis."""
+    raise NotImplementedError
+
+
+@primitive
+def argmin(x: Array, /, axis: int | None = None) -> Array:
+    """The position of the (first) smallest entry along an axis."""
+    raise NotImplementedError
+
+
+@primitive
+def any(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether one entry is true at least."""
+    raise NotImplementedError
+
+
+@primitive
+def all(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether all entries are true."""
+    raise NotImplementedError

@@ -1,0 +1,11 @@
+"""Real data: the data set record, scikit-learn's digits, MNIST and the idx files it comes in."""
+
+from __future__ import annotations
+
+from .dataset import Dataset
+from .digits import digits
+from .errors import DataError
+from .idx import read_idx
+from .mnist import mnist
+
+__all__ = ["DataError", "Dataset", "digits", "mnist", "read_idx"]

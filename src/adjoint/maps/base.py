@@ -1,0 +1,358 @@
+"""The linear map: two directions written by hand, everything else inherited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, is_array
+from adjoint.errors import ShapeError
+from adjoint.maps.spaces import Space, batch_of, factors, is_product, ravel, shapes_of, size, unravel
+
+if TYPE_CHECKING:
+    from adjoint.maps import spectra
+
+NONE: frozenset[str] = frozenset()
+SYMMETRIC = frozenset({"symmetric"})
+ORTHOGONAL = frozenset({"orthogonal"})
+
+
+class LinearMap:
+    """A linear map A between spaces of arrays; ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for all x, y.
+
+    A subclass has `in_shape`, `out_shape` (a shape, or a tuple of shapes for a product of spaces) and writes `apply`
+    and `adjoint`, which act on trailing axes: leading axes are a batch. Both take arrays of any backend, traced values
+    too. `properties` names what is certain: "symmetric", "orthogonal" (square, AᵀA = AAᵀ = I), "projection"
+    (symmetric, A² = A), "positive" (symmetric, ⟨x, A x⟩ ≥ 0).
+
+    >>> import numpy as np, adjoint as aj
+    >>> A = aj.Dense(np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]))
+    >>> A @ np.array([1.0, 1.0, 1.0]), A.T @ np.array([1.0, 0.0])
+    (array([3., 2.]), array([1., 2., 0.]))
+    >>> A(np.ones((5, 3))).shape
+    (5, 2)
+    """
+
+    __slots__ = ("__weakref__",)
+    __array_ufunc__ = None
+    properties: frozenset[str] = NONE
+    in_tree: Any = None
+    out_tree: Any = None
+    registry: ClassVar[list[type[LinearMap]]] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        LinearMap.registry.append(cls)
+
+    if TYPE_CHECKING:
+        in_shape: Space
+        out_shape: Space
+
+    # The two directions
+
+    def apply(self, v: Any) -> Any:
+        """A v, for a batch of v: shape (…, *in_shape) to (…, *out_shape). Unchecked; people call `A(v)` or `A @ v`."""
+        raise NotImplementedError(f"{type(self).__name__}.apply")
+
+    def adjoint(self, u: Any) -> Any:
+        """Aᵀ u, for a batch of u: shape (…, *out_shape) to (…, *in_shape). Unchecked; people call `A.T @ u`."""
+        raise NotImplementedError(f"{type(self).__name__}.adjoint")
+
+    def bind(self, in_shape: Space) -> LinearMap:
+        """This map on the spaces it was met on: itself, or I ⊗ A where those have batch axes in front."""
+        if self.in_shape == in_shape:
+            return self
+        from adjoint.maps.algebra import batched
+
+        return batched(in_shape[: len(in_shape) - len(self.in_shape)], self)
+
+    def array(self) -> Array | None:
+        """One of the arrays that the map is made of, which tells dtype, backend and device; None when it has none."""
+        return None
+
+    # What people call
+
+    def __call__(self, x: Any) -> Any:
+        """A applied to a batch: x has any leading axes, then `in_shape`."""
+        x = self._taken(x)
+        if batch_of(x, self.in_shape) is None:
+            raise ShapeError(
+                f"{self.describe()}: the input's trailing axes must be {self.in_shape}, got {shapes_of(x)}"
+                f"{self._hint(x)}."
+            )
+        return self._given(self.apply(x))
+
+    def __matmul__(self, other: Any) -> Any:
+        """A @ x for exactly one element x of `in_shape`, or A @ B, the composition x ↦ A(B(x))."""
+        if isinstance(other, LinearMap):
+            from adjoint.maps.algebra import compose
+
+            return compose(self, other)
+        other = self._taken(other)
+        batch = batch_of(other, self.in_shape)
+        if batch != ():
+            many = batch is not None
+            raise ShapeError(
+                f"{self.describe()} @ x takes one element of shape {self.in_shape}, got {shapes_of(other)}"
+                f"{'; for a batch, leading axes first, call A(x)' if many else self._hint(other)}."
+            )
+        return self._given(self.apply(other))
+
+    def _taken(self, x: Any) -> Any:
+        return x if self.in_tree is None or type(x) is tuple and is_product(shapes_of(x)) else self.in_tree.leaves(x)
+
+    def _given(self, y: Any) -> Any:
+        return y if self.out_tree is None else self.out_tree.tree(y)
+
+    def _hint(self, x: Any) -> str:
+        shapes = shapes_of(x)
+        if batch_of(x, self.out_shape) is not None:
+            return "; that is the output space: did you mean A.T?"
+        if not is_product(self.in_shape) and not is_product(shapes) and shapes[::-1] == self.in_shape:
+            return "; transpose it"
+        return ""
+
+    @property
+    def T(self) -> LinearMap:
+        """The adjoint map Aᵀ."""
+        return Adjoint(self)
+
+    def __add__(self, other: LinearMap) -> LinearMap:
+        from adjoint.maps.algebra import add
+
+        return add(self, other) if isinstance(other, LinearMap) else NotImplemented
+
+    def __sub__(self, other: LinearMap) -> LinearMap:
+        return self + (-1.0) * other if isinstance(other, LinearMap) else NotImplemented
+
+    def __neg__(self) -> LinearMap:
+        return (-1.0) * self
+
+    def __mul__(self, c: Any) -> LinearMap:
+        from adjoint.maps.algebra import scale
+
+        return scale(c, self) if isinstance(c, (int, float)) or (is_array(c) and c.shape == ()) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, c: Any) -> LinearMap:
+        return self * (1.0 / c)
+
+    def __pow__(self, n: int) -> LinearMap:
+        """A composed with itself n times; A⁰ = I."""
+        from adjoint.maps.algebra import power
+
+        return power(self, n)
+
+    # As matrices
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(dimension of the output space, dimension of the input space)."""
+        return size(self.out_shape), size(self.in_shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the numbers in the map (float64 when it has none)."""
+        return self.eye(0).dtype
+
+    def matrix(self) -> Array:
+        """The matrix of the map, shape (m, n), both spaces flattened: column j is the image of the j-th basis vector."""
+        m, n = self.shape
+        if n <= m:
+            return ravel(self.apply(unravel(self.eye(n), self.in_shape)), self.out_shape).mT
+        return ravel(self.adjoint(unravel(self.eye(m), self.out_shape)), self.in_shape)
+
+    def eye(self, n: int) -> Array:
+        """The n×n identity matrix in the map's own dtype, backend and device."""
+        like = self.array()
+        if like is None:
+            return np.eye(n)
+        return xp.eye(like, n) if "float" in str(like.dtype) else xp.eye(like, n, "float64")
+
+    def dense(self) -> Any:
+        """The map as an array of shape out_shape + in_shape; nested tuples of such arrays for products of spaces."""
+        matrix, row, blocks = self.matrix(), 0, []
+        for out in factors(self.out_shape):
+            col, line = 0, []
+            for shape in factors(self.in_shape):
+                part = matrix[row : row + size(out), col : col + size(shape)]
+                line.append(xp.reshape(part, (*out, *shape)))
+                col += size(shape)
+            blocks.append(tuple(line) if is_product(self.in_shape) else line[0])
+            row += size(out)
+        return tuple(blocks) if is_product(self.out_shape) else blocks[0]
+
+    def to_scipy(self) -> Any:
+        """The map as `scipy.sparse.linalg.LinearOperator` on flattened spaces (NumPy arrays)."""
+        from adjoint.maps.scipy import to_scipy
+
+        return to_scipy(self)
+
+    # Spectral questions: see maps/spectra.py for what they return
+
+    def rank(self, tol: float | None = None) -> spectra.Count:
+        """The dimension of the image: singular values above `tol`."""
+        from adjoint.maps import spectra
+
+        return spectra.rank(self, tol)
+
+    def nullity(self, tol: float | None = None) -> spectra.Count:
+        """The dimension of the kernel: n - rank."""
+        from adjoint.maps import spectra
+
+        return spectra.nullity(self, tol)
+
+    def kernel(self, tol: float | None = None) -> spectra.Subspace:
+        """What the map cannot see: an orthonormal basis of {x : A x = 0}."""
+        from adjoint.maps import spectra
+
+        return spectra.kernel(self, tol)
+
+    def image(self, tol: float | None = None) -> spectra.Subspace:
+        """What the map can reach: an orthonormal basis of {A x}."""
+        from adjoint.maps import spectra
+
+        return spectra.image(self, tol)
+
+    def svd(self, k: int | None = None) -> spectra.SVD:
+        """Singular values with both families of singular vectors, all or the k largest."""
+        from adjoint.maps import spectra
+
+        return spectra.svd(self, k)
+
+    def svdvals(self, k: int | None = None) -> spectra.Values:
+        """Singular values in descending order, all or the k largest."""
+        from adjoint.maps import spectra
+
+        return spectra.svdvals(self, k)
+
+    def eig(self, k: int | None = None) -> spectra.Eigen:
+        """Eigenvalues and eigenvectors of a map from a space to itself, all or the k largest in magnitude."""
+        from adjoint.maps import spectra
+
+        return spectra.eig(self, k)
+
+    def norm(self) -> spectra.Number:
+        """The spectral norm σ₁, the largest factor by which the map stretches a vector."""
+        from adjoint.maps import spectra
+
+        return spectra.norm(self)
+
+    def frobenius(self) -> spectra.Number:
+        """√Σσᵢ², the root of the sum of the squared entries."""
+        from adjoint.maps import spectra
+
+        return spectra.frobenius(self)
+
+    def cond(self) -> spectra.Number:
+        """σ₁ / σ_min, infinite when the kernel is larger than it must be."""
+        from adjoint.maps import spectra
+
+        return spectra.cond(self)
+
+    def stable_rank(self) -> spectra.Number:
+        """Σσᵢ² / σ₁²."""
+        from adjoint.maps import spectra
+
+        return spectra.stable_rank(self)
+
+    def effective_rank(self) -> spectra.Number:
+        """exp of the entropy of σᵢ / Σσ (Roy & Vetterli 2007)."""
+        from adjoint.maps import spectra
+
+        return spectra.effective_rank(self)
+
+    def is_injective(self, tol: float | None = None) -> bool:
+        """Whether only 0 is mapped to 0: rank = n."""
+        return bool(self.rank(tol) == self.shape[1])
+
+    def is_surjective(self, tol: float | None = None) -> bool:
+        """Whether every output is reached: rank = m."""
+        return bool(self.rank(tol) == self.shape[0])
+
+    def is_isomorphism(self, tol: float | None = None) -> bool:
+        """Whether the map is injective and surjective, that is, has an inverse."""
+        m, n = self.shape
+        return m == n and self.is_injective(tol)
+
+    def inverse(self) -> LinearMap:
+        """The map A⁻¹; raises `SpectrumError` with the reason when A is singular to working precision."""
+        from adjoint.maps import spectra
+
+        return spectra.inverse(self)
+
+    # As text
+
+    def describe(self) -> str:
+        """One word for the map in messages and compositions."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"{self.describe()}: {self.in_shape} → {self.out_shape}"
+
+
+class Adjoint(LinearMap):
+    """The adjoint view Aᵀ of a map A: both directions exchanged.
+
+    >>> import adjoint as aj
+    >>> aj.Broadcast((3,), (2, 3)).T
+    Broadcast.T: (2, 3) → (3,)
+    """
+
+    __slots__ = ("map",)
+
+    def __init__(self, map: LinearMap) -> None:
+        self.map = map
+
+    @property
+    def in_shape(self) -> Space:  # type: ignore[override]
+        """The output space of A."""
+        return self.map.out_shape
+
+    @property
+    def out_shape(self) -> Space:  # type: ignore[override]
+        """The input space of A."""
+        return self.map.in_shape
+
+    @property
+    def properties(self) -> frozenset[str]:  # type: ignore[override]
+        """Those of A: all of them pass to the adjoint."""
+        return self.map.properties
+
+    def apply(self, v: Any) -> Any:
+        """Aᵀ v."""
+        return self.map.adjoint(v)
+
+    def adjoint(self, u: Any) -> Any:
+        """A u."""
+        return self.map.apply(u)
+
+    @property
+    def in_tree(self) -> Any:  # type: ignore[override]
+        """The structure of A's outputs."""
+        return self.map.out_tree
+
+    @property
+    def out_tree(self) -> Any:  # type: ignore[override]
+        """The structure of A's inputs."""
+        return self.map.in_tree
+
+    @property
+    def T(self) -> LinearMap:
+        """A itself."""
+        return self.map
+
+    def array(self) -> Array | None:
+        """An array of A."""
+        return self.map.array()
+
+    def matrix(self) -> Array:
+        """The transposed matrix."""
+        return self.map.matrix().mT
+
+    def describe(self) -> str:
+        """A's word with .T."""
+        return f"{self.map.describe()}.T"

@@ -1,0 +1,201 @@
+"""How an operation is defined: a function of the seam, and for each operand the map that is its derivative there.
+
+    multiply = elementwise(xp.multiply, lambda z, x, y: Diagonal(y), lambda z, x, y: Diagonal(x))
+
+Outside a transform the maps are not built; inside, only those of traced operands. A rule may meet operands that are
+traced themselves, by the transform outside: then its map is made of operations, and can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from adjoint.arrays.dispatch import Array
+from adjoint.arrays.traced import Traced
+from adjoint.maps.base import LinearMap
+from adjoint.maps.layout import Broadcast
+
+F = TypeVar("F", bound=Callable[..., Any])
+Rule = Callable[..., LinearMap]
+OPERATIONS: dict[str, Callable[..., Any]] = {}
+NUMBERS = frozenset({int, float, bool, type(None)})
+
+
+def _register(fn: F, traced: Callable[..., Any]) -> F:
+    fn.table[Traced] = traced  # type: ignore[attr-defined]
+    OPERATIONS[fn.__name__] = fn
+    return fn
+
+
+def operation(fn: F, *rules: Rule | None) -> F:
+    """An operation with one rule an array operand: rule(z, *operands, *options) -> map; None where it is constant."""
+    if fn.arity == 1:  # type: ignore[attr-defined]
+        return _register(fn, _unary(fn, rules[0]))
+    return _register(fn, _general(fn, rules))
+
+
+def elementwise(fn: F, *rules: Rule) -> F:
+    """An operation that acts entry by entry; operands are broadcast first, once and for all operations here."""
+    if len(rules) == 1:
+        return operation(fn, *rules)
+    if len(rules) == 2:
+        return _register(fn, _binary(fn, *rules))
+    return _register(fn, _broadcasting(fn, rules))
+
+
+def coarse(fn: F) -> Callable[[Callable[..., tuple[Array, Sequence[LinearMap | None]]]], F]:
+    """An operation whose operands share residuals: decorates trace(*operands, **options) -> (z, one map an operand)."""
+
+    def with_trace(trace: Callable[..., tuple[Array, Sequence[LinearMap | None]]]) -> F:
+        arity = fn.arity  # type: ignore[attr-defined]
+
+        def traced(*operands: Any, **options: Any) -> Any:
+            tape = highest(operands[:arity])
+            raw = unwrapped(operands, tape, arity)
+            z, maps = trace(*raw, **options)
+            return record(tape, z, operands, maps)
+
+        return _register(fn, traced)
+
+    return with_trace
+
+
+def constant(fn: F) -> F:
+    """A function without derivative (comparisons, positions, rounding): traced operands count as plain values."""
+
+    def traced(*operands: Any, **options: Any) -> Any:
+        return fn(*[plain(x) for x in operands], **{k: plain(v) for k, v in options.items()})
+
+    fn.table[Traced] = traced  # type: ignore[attr-defined]
+    return fn
+
+
+def plain(x: Any) -> Any:
+    """The array inside a traced value, through all levels; other things as they are."""
+    while type(x) is Traced:
+        x = x.value
+    return [plain(part) for part in x] if isinstance(x, list) else x
+
+
+def highest(operands: Sequence[Any]) -> Any:
+    """The innermost tape among the operands'."""
+    tape = None
+    for x in operands:
+        if type(x) is Traced and (tape is None or x.tape.level > tape.level):
+            tape = x.tape
+    return tape
+
+
+def unwrapped(operands: Sequence[Any], tape: Any, arity: int) -> list[Any]:
+    """The operands with the values of that tape laid open, the other arrays held constant."""
+    raw = list(operands)
+    for k, x in enumerate(operands[:arity]):
+        if type(x) is Traced:
+            if x.tape is tape:
+                raw[k] = x.value
+        elif type(x) not in NUMBERS:
+            tape.hold(x)
+    return raw
+
+
+def record(tape: Any, z: Array, operands: Sequence[Any], maps: Sequence[LinearMap | None]) -> Traced:
+    """z as a traced value, an edge to every operand on this tape."""
+    tape.n = n = tape.n + 1
+    for x, map in zip(operands, maps, strict=False):
+        if type(x) is Traced and x.tape is tape and map is not None:
+            tape.edges.append((n, x.i, map))
+    return Traced(z, n, tape)
+
+
+def _unary(fn: Any, rule: Any) -> Callable[..., Any]:
+    table = fn.table
+
+    def traced(x, *args, **options):  # type: ignore[no-untyped-def]
+        value = x.value
+        z = table[type(value)](value, *args, **options)
+        tape = x.tape
+        tape.n = n = tape.n + 1
+        tape.edges.append((n, x.i, rule(z, value, *args, **options)))
+        return Traced(z, n, tape)
+
+    def bare(x):  # type: ignore[no-untyped-def]
+        value = x.value
+        z = table[type(value)](value)
+        tape = x.tape
+        tape.n = n = tape.n + 1
+        tape.edges.append((n, x.i, rule(z, value)))
+        return Traced(z, n, tape)
+
+    return bare if fn.bare else traced
+
+
+def _general(fn: Any, rules: Sequence[Any]) -> Callable[..., Any]:
+    arity = fn.arity
+
+    def traced(*operands: Any, **options: Any) -> Any:
+        tape = highest(operands[:arity])
+        raw = unwrapped(operands, tape, arity)
+        z = fn(*raw, **options)
+        maps = [
+            rule(z, *raw, **options) if rule and type(x) is Traced and x.tape is tape else None
+            for rule, x in zip(rules, operands, strict=False)
+        ]
+        return record(tape, z, operands, maps)
+
+    return traced
+
+
+def fitted(tape: Any, x: Traced, shape: tuple[int, ...]) -> int:
+    """The place of x on the tape, broadcast to `shape` first when it is smaller."""
+    small = tuple(x.value.shape)
+    if small == shape:
+        return x.i
+    tape.n = n = tape.n + 1
+    tape.edges.append((n, x.i, Broadcast(small, shape)))
+    return n
+
+
+def _binary(fn: Any, rule_x: Rule, rule_y: Rule) -> Callable[..., Any]:
+    def traced(x, y):  # type: ignore[no-untyped-def]
+        if type(x) is not Traced:
+            tape, a, b, left, right = y.tape, x, y.value, False, True
+            if type(x) not in NUMBERS:
+                tape.hold(x)
+        elif type(y) is not Traced:
+            tape, a, b, left, right = x.tape, x.value, y, True, False
+            if type(y) not in NUMBERS:
+                tape.hold(y)
+        else:
+            tape = x.tape if x.tape.level >= y.tape.level else y.tape
+            left, right = x.tape is tape, y.tape is tape
+            a, b = x.value if left else x, y.value if right else y
+        z = fn(a, b)
+        shape = tuple(z.shape)
+        edges = tape.edges
+        i = fitted(tape, x, shape) if left else 0
+        j = fitted(tape, y, shape) if right else 0
+        tape.n = n = tape.n + 1
+        if left:
+            edges.append((n, i, rule_x(z, a, b)))
+        if right:
+            edges.append((n, j, rule_y(z, a, b)))
+        return Traced(z, n, tape)
+
+    return traced
+
+
+def _broadcasting(fn: Any, rules: Sequence[Any]) -> Callable[..., Any]:
+    def traced(*operands: Any) -> Any:
+        tape = highest(operands)
+        raw = unwrapped(operands, tape, len(operands))
+        z = fn(*raw)
+        shape = tuple(z.shape)
+        places = [fitted(tape, x, shape) if type(x) is Traced and x.tape is tape else None for x in operands]
+        tape.n = n = tape.n + 1
+        for place, rule in zip(places, rules, strict=True):
+            if place is not None and rule is not None:
+                tape.edges.append((n, place, rule(z, *raw)))
+        return Traced(z, n, tape)
+
+    return traced

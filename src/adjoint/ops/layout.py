@@ -1,0 +1,96 @@
+"""Layout operations: linear already, so each one's derivative is itself as a map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import is_array
+from adjoint.arrays.traced import Traced
+from adjoint.maps.base import LinearMap
+from adjoint.maps.elementary import Cast, Diagonal, Identity
+from adjoint.maps.layout import Broadcast, DiagonalPart, Flip, Permute, Reshape, Roll, Slice, Take, TakeAlong, placed
+from adjoint.maps.spaces import negative_axes
+from adjoint.ops.define import highest, operation, plain, record, unwrapped
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape as a plain tuple, whatever the backend."""
+    return tuple(x.shape)
+
+
+reshape = operation(xp.reshape, lambda z, x, shape: Reshape(shape_of(x), shape_of(z)))
+permute = operation(xp.permute, lambda z, x, axes: Permute(axes, shape_of(x)))
+broadcast_to = operation(xp.broadcast_to, lambda z, x, shape: Broadcast(shape_of(x), shape_of(z)))
+flip = operation(xp.flip, lambda z, x, axis=None: Flip(axis, shape_of(x)))
+roll = operation(xp.roll, lambda z, x, shift, axis: Roll(shift, axis, shape_of(x)))
+tril = operation(xp.tril, lambda z, x, k=0: Diagonal(lambda: xp.tril(xp.ones_like(x), k)))
+triu = operation(xp.triu, lambda z, x, k=0: Diagonal(lambda: xp.triu(xp.ones_like(x), k)))
+diagonal = operation(xp.diagonal, lambda z, x: DiagonalPart(shape_of(x)))
+diagonal_matrix = operation(xp.diagonal_matrix, lambda z, x: DiagonalPart(shape_of(z)).T)
+astype = operation(xp.astype, lambda z, x, dtype: Cast(x.dtype, dtype, shape_of(x)))
+copy = operation(xp.copy, lambda z, x: Identity(shape_of(x)))
+take_along = operation(xp.take_along, lambda z, x, indices, axis=-1: TakeAlong(plain(indices), axis, shape_of(x)))
+
+
+def take_rule(z: Any, x: Any, indices: Any, axis: int = 0) -> LinearMap:
+    """Gather, its adjoint scatter-add."""
+    indices = plain(indices)
+    return Take(indices if hasattr(indices, "shape") else np.asarray(indices), axis, shape_of(x))
+
+
+take = operation(xp.take, take_rule)
+
+
+def pad_rule(z: Any, x: Any, width: Any, value: float = 0.0) -> LinearMap:
+    """The adjoint of cutting the padding off."""
+    return Slice(tuple(slice(a, a + n) for (a, _), n in zip(width, shape_of(x), strict=True)), shape_of(z)).T
+
+
+pad = operation(xp.pad, pad_rule)
+
+
+def put_rule(z: Any, u: Any, key: Any, shape: Any) -> LinearMap:
+    """The adjoint of x[key]."""
+    return Slice(key, shape_of(z)).T
+
+
+put = operation(xp.put, put_rule)
+segment_sum = operation(xp.segment_sum, lambda z, u, indices, size: Take(plain(indices), 0, shape_of(z)).T)
+put_along = operation(xp.put_along, lambda z, u, indices, axis, size: TakeAlong(plain(indices), axis, shape_of(z)).T)
+
+
+def getitem_traced(x: Traced, key: Any) -> Any:
+    """A basic key cuts a slice; index arrays and masks gather from the flattened array."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(k, (list, bool, np.bool_)) or (is_array(k) and not isinstance(k, np.integer)) for k in parts):
+        key = tuple(as_index(k) for k in parts)
+        flat = np.arange(x.size).reshape(x.shape)[key]
+        return take(reshape(x, (-1,)), flat, 0)
+    tape, value = x.tape, x.value
+    return record(tape, xp.getitem(value, key), (x,), (Slice(key, shape_of(value)),))
+
+
+def as_index(k: Any) -> Any:
+    """An index array as NumPy's, so that it has NumPy's meaning on every backend."""
+    return np.asarray(plain(k)) if is_array(k) or isinstance(k, list) else k
+
+
+xp.getitem.table[Traced] = getitem_traced  # type: ignore[attr-defined]
+
+
+def concatenate_traced(arrays: Any, axis: int = 0) -> Any:
+    """Every part's map places it among zeros."""
+    tape = highest(arrays)
+    raw = unwrapped(arrays, tape, len(arrays))
+    z = xp.concatenate(raw, axis)
+    shapes = [shape_of(x) for x in raw]
+    (axis,) = negative_axes(axis, len(shapes[0]))
+    full = shape_of(z)
+    maps = [Slice(placed(shapes, axis, i), full).T for i in range(len(raw))]
+    return record(tape, z, arrays, maps)
+
+
+xp.concatenate.table[Traced] = concatenate_traced  # type: ignore[attr-defined]

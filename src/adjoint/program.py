@@ -1,0 +1,209 @@
+"""A tape as a linear map: the Jacobian of a program, reduced to an expression of maps as far as that goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, Shape
+from adjoint.maps.algebra import Block, Composition, Sum, factors_of, first_array
+from adjoint.maps.base import LinearMap
+from adjoint.maps.elementary import Identity, Zero
+from adjoint.maps.spaces import Space, factors, is_product, lead_of
+from adjoint.tape import Edge, pull, push
+from adjoint.trees import Structure
+
+
+class Program(LinearMap):
+    """The Jacobian that a tape is: `apply` is forward substitution on its edges, `adjoint` back substitution.
+
+    `leaves` are the places of the inputs, `outputs` those of the outputs (None for a constant one).
+
+    >>> import numpy as np, adjoint as aj
+    >>> y, J = aj.linearize(lambda x: aj.sin(x) * aj.exp(aj.sin(x) * x), np.array([2.0, 3.0]))
+    >>> J
+    Program(5 maps): (2,) → (2,)
+    """
+
+    __slots__ = ("edges", "in_shape", "leaves", "out_shape", "outputs")
+
+    def __init__(
+        self,
+        edges: Sequence[Edge],
+        leaves: Sequence[int],
+        outputs: Sequence[int | None],
+        in_shape: Space,
+        out_shape: Space,
+    ) -> None:
+        self.edges = list(edges)
+        self.leaves = tuple(leaves)
+        self.outputs = tuple(outputs)
+        self.in_shape = in_shape
+        self.out_shape = out_shape
+
+    def apply(self, v: Any) -> Any:
+        """Forward substitution."""
+        parts = v if is_product(self.in_shape) else (v,)
+        values: dict[Any, Any] = push(self.edges, dict(zip(self.leaves, parts, strict=True)))
+        out = self._gathered(values, self.outputs, self.out_shape, parts[0], factors(self.in_shape)[0])
+        return out if is_product(self.out_shape) else out[0]
+
+    def adjoint(self, u: Any) -> Any:
+        """Back substitution."""
+        parts = u if is_product(self.out_shape) else (u,)
+        cotangents: dict[Any, Any] = {}
+        for i, part in zip(self.outputs, parts, strict=True):
+            if i is not None:
+                cotangents[i] = cotangents[i] + part if i in cotangents else part
+        values = pull(list(self.edges), cotangents)
+        back = self._gathered(values, self.leaves, self.in_shape, parts[0], factors(self.out_shape)[0])
+        return back if is_product(self.in_shape) else back[0]
+
+    def _gathered(self, values: dict[Any, Any], places: Any, space: Space, like: Array, shape: Shape) -> Any:
+        lead = lead_of(like, shape)
+        return tuple(
+            values[i] if i in values else xp.zeros(like, (*lead, *shape))
+            for i, shape in zip(places, factors(space), strict=True)
+        )
+
+    def array(self) -> Array | None:
+        """An array of one of the maps."""
+        return first_array([m for _, _, m in self.edges])
+
+    def describe(self) -> str:
+        """How many maps it has."""
+        return f"Program({len(self.edges)} maps)"
+
+
+def jacobian_of(
+    edges: Sequence[Edge], leaves: dict[int, Shape], outputs: Sequence[int | None], in_shape: Space, out_shape: Space
+) -> LinearMap:
+    """The map from the leaves (place: shape) to the outputs (places; None for constants), reduced as far as it goes."""
+    reduction = Reduction(edges, leaves, [o for o in outputs if o is not None])
+    reduction.run()
+    rest = reduction.edges()
+    if any(parent not in leaves for _, parent, _ in rest):
+        return Program(rest, list(leaves), outputs, in_shape, out_shape)
+    table = [
+        [reduction.direct(output, leaf, shape, out) for leaf, shape in leaves.items()]
+        for output, out in zip(outputs, factors(out_shape), strict=True)
+    ]
+    if is_product(in_shape) or is_product(out_shape):
+        return Block(table, is_product(in_shape), is_product(out_shape))
+    return table[0][0]
+
+
+class Reduction:
+    """Series-parallel reduction: parallel edges add, nodes with one way in and one way out compose, dead ends vanish."""
+
+    def __init__(self, edges: Sequence[Edge], leaves: dict[int, Shape], outputs: Sequence[int]) -> None:
+        self.ends = {*leaves, *outputs}
+        self.shapes: dict[int, Space] = dict(leaves)
+        self.ins: dict[int, dict[int, LinearMap]] = {}
+        self.outs: dict[int, set[int]] = {}
+        wanted = set(outputs)
+        used = []
+        for child, parent, m in reversed(edges):
+            if child in wanted:
+                wanted.add(parent)
+                used.append((child, parent, m))
+        for child, parent, m in reversed(used):
+            if parent in self.shapes:
+                bound = m.bind(self.shapes[parent])
+                self.shapes[child] = bound.out_shape
+                self.connect(child, parent, bound)
+
+    def connect(self, child: int, parent: int, m: LinearMap) -> None:
+        """Put an edge, added to the one that is there."""
+        ways = self.ins.setdefault(child, {})
+        ways[parent] = parallel(ways[parent], m) if parent in ways else m
+        self.outs.setdefault(parent, set()).add(child)
+
+    def run(self) -> None:
+        """Reduce until no interior node has one way in and one way out."""
+        waiting = list(self.ins)
+        while waiting:
+            node = waiting.pop()
+            if node in self.ends or len(self.ins.get(node, ())) != 1 or len(self.outs.get(node, ())) != 1:
+                continue
+            ((parent, before),) = self.ins.pop(node).items()
+            (child,) = self.outs.pop(node)
+            after = self.ins[child].pop(node)
+            self.outs[parent].discard(node)
+            self.connect(child, parent, series(after, before))
+            waiting += [child, parent]
+
+    def direct(self, output: int | None, leaf: int, shape: Shape, out: Shape) -> LinearMap:
+        """The map from a leaf to an output when everything between them is reduced."""
+        if output == leaf:
+            return Identity(shape)
+        found = self.ins.get(output, {}).get(leaf) if output is not None else None
+        return Zero(shape, out) if found is None else found
+
+    def edges(self) -> list[Edge]:
+        """What is left, in the order of the program."""
+        return [(child, parent, m) for child in sorted(self.ins) for parent, m in self.ins[child].items()]
+
+
+def series(a: LinearMap, b: LinearMap) -> LinearMap:
+    """a after b, kept as the chain it is."""
+    parts = [m for m in (*factors_of(a), *factors_of(b)) if not isinstance(m, Identity)]
+    return parts[0] if len(parts) == 1 else Composition(parts) if parts else b
+
+
+def parallel(a: LinearMap, b: LinearMap) -> LinearMap:
+    """a + b, kept as the sum it is."""
+    return Sum([t for m in (a, b) for t in (m.maps if isinstance(m, Sum) else (m,))])
+
+
+class Trees(LinearMap):
+    """A map between products of spaces that takes and gives trees (modules, dicts, tuples) of a known structure.
+
+    >>> import numpy as np, adjoint as aj
+    >>> y, J = aj.linearize(lambda p: p["a"] * p["b"], {"a": np.array([2.0]), "b": np.array([3.0])})
+    >>> J.T @ np.array([1.0])
+    {'a': array([3.]), 'b': array([2.])}
+    """
+
+    __slots__ = ("in_tree", "map", "out_tree")
+
+    def __init__(self, map: LinearMap, in_tree: Structure | None, out_tree: Structure | None) -> None:
+        self.map = map
+        self.in_tree = in_tree
+        self.out_tree = out_tree
+
+    @property
+    def in_shape(self) -> Space:  # type: ignore[override]
+        """The shapes of the leaves."""
+        return self.map.in_shape
+
+    @property
+    def out_shape(self) -> Space:  # type: ignore[override]
+        """The shapes of the leaves."""
+        return self.map.out_shape
+
+    def apply(self, v: Any) -> Any:
+        """The map on leaves."""
+        return self.map.apply(v)
+
+    def adjoint(self, u: Any) -> Any:
+        """The adjoint on leaves."""
+        return self.map.adjoint(u)
+
+    @property
+    def T(self) -> LinearMap:
+        """The adjoint, its trees exchanged."""
+        return Trees(self.map.T, self.out_tree, self.in_tree)
+
+    def array(self) -> Array | None:
+        """An array of the map."""
+        return self.map.array()
+
+    def matrix(self) -> Array:
+        """The map's matrix."""
+        return self.map.matrix()
+
+    def describe(self) -> str:
+        """The map's word."""
+        return self.map.describe()

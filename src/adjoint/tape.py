@@ -1,0 +1,104 @@
+"""The tape: a program's edges (child, parent, map) in the order it ran, a block-triangular matrix.
+
+The pushforward of a tangent is forward substitution on it, the pullback of a cotangent is back substitution.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array
+from adjoint.arrays.traced import Traced
+from adjoint.errors import TraceError
+from adjoint.maps.base import LinearMap
+
+Edge = tuple[int, int, LinearMap]
+
+
+class _Depth(threading.local):
+    level = 0
+
+
+_depth = _Depth()
+
+
+class Tape:
+    """Records the maps of a program while it runs; used as a context, tapes nest and the innermost is the highest."""
+
+    __slots__ = ("_grad_mode", "edges", "held", "level", "n")
+
+    def __init__(self) -> None:
+        self.n = -1
+        self.edges: Any = []
+        self.held: list[tuple[Array, Any]] = []
+
+    def __enter__(self) -> Tape:
+        self._grad_mode: Any = None
+        if _depth.level == 0 and "torch" in sys.modules:
+            self._grad_mode = sys.modules["torch"].no_grad()
+            self._grad_mode.__enter__()
+        _depth.level += 1
+        self.level = _depth.level
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        _depth.level -= 1
+        if self._grad_mode is not None:
+            self._grad_mode.__exit__(*failure)
+        self.edges = Closed()
+
+    def leaf(self, value: Array) -> Traced:
+        """A traced value with no parent: an input of the program."""
+        self.n += 1
+        return Traced(value, self.n, self)
+
+    def hold(self, x: Array) -> None:
+        """Keep an array that the maps refer to from being changed in place while the tape needs it."""
+        mark = xp.hold(x)
+        if mark is not None:
+            self.held.append((x, mark))
+
+    def release(self) -> None:
+        """Let go of what was held; raises `InPlaceError` when it was changed all the same."""
+        while self.held:
+            xp.release(*self.held.pop())
+
+
+class Closed:
+    """Stands for the edges of a tape whose transform has returned."""
+
+    __slots__ = ()
+
+    def append(self, edge: Edge) -> None:
+        """Refuse: the traced value has left its transform."""
+        raise TraceError(
+            "a traced value was used after its transform had returned: return it from the function (or as aux) "
+            "instead of keeping it in a variable outside."
+        )
+
+
+def pull(edges: list[Edge], cotangents: dict[int, Any]) -> dict[int, Any]:
+    """Back substitution: cotangents of outputs in, cotangents of leaves out. Uses up the list of edges."""
+    last, u = -1, None
+    while edges:
+        child, parent, map = edges.pop()
+        if child != last:
+            last, u = child, cotangents.pop(child, None)
+        if u is not None:
+            v = map.adjoint(u)
+            w = cotangents.get(parent)
+            cotangents[parent] = v if w is None else w + v
+    return cotangents
+
+
+def push(edges: list[Edge], tangents: dict[int, Any]) -> dict[int, Any]:
+    """Forward substitution: tangents of leaves in, tangents of every value out."""
+    for child, parent, map in edges:
+        v = tangents.get(parent)
+        if v is not None:
+            w = tangents.get(child)
+            tangents[child] = map.apply(v) if w is None else w + map.apply(v)
+    return tangents
