@@ -1,9 +1,50 @@
-"""adjoint: deep learning as linear maps and their adjoints."""
+"""adjoint: deep learning as what it is, linear maps and their adjoints.
+
+>>> import numpy as np, adjoint as aj
+>>> net = aj.nn.MLP((4, 8, 2), rng=0)
+>>> y, J = aj.linearize(net, np.ones(4, "float32"))
+>>> J
+Dense @ Diagonal @ Dense: (4,) → (2,)
+>>> int(J.nullity())
+2
+"""
+
+from adjoint import _blas as _blas  # first of all: it chooses OpenBLAS's kernels before NumPy loads
 
 __version__ = "0.1.0"
 
-from adjoint import _blas, ops
-from adjoint.arrays import *
-from adjoint.maps import *
-from adjoint.errors import *
-from adjoint.transforms import *
+from adjoint import data, maps, nn, ops, optim
+# checks
+from adjoint.errors import BackendError, DtypeError, InPlaceError, ShapeError, SpectrumError, TraceError
+from adjoint.maps import *  # noqa: F403
+from adjoint.nn.init import seed
+from adjoint.nn.module import to
+from adjoint.ops import *  # noqa: F403
+from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gradient, value_and_grad, vjp
+
+__all__ = [
+    "BackendError",
+    "DtypeError",
+    "InPlaceError",
+    "ShapeError",
+    "SpectrumError",
+    "TraceError",
+
+    "data",
+    "ggn",
+    "grad",
+    "hvp",
+
+    "jacobian",
+    "jvp",
+    "linearize",
+    "nn",
+    "optim",
+    "seed",
+    "stop_gradient",
+    "to",
+    "value_and_grad",
+    "vjp",
+    *maps.__all__,
+    *ops.__all__,
+]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, is_array
+from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.arrays.traced import Traced
 from adjoint.errors import DtypeError, ShapeError
 from adjoint.maps.base import LinearMap
@@ -269,7 +269,7 @@ def _trace(
 def _leaf(x: Any, tape: Tape, own: bool, f: Function) -> Array:
     if isinstance(x, (int, float)) and not is_array(x):
         return np.asarray(float(x))[()]
-    if "float" not in str(x.dtype):
+    if not is_floating(x.dtype):
         raise DtypeError(
             f"{_name(f)} is to be differentiated in an array of {x.dtype}: only real floating numbers have a "
             "derivative here; cast it, for instance x.astype('float64')."

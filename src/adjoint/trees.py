@@ -6,7 +6,7 @@ from typing import Any
 
 import optree
 
-from adjoint.arrays.dispatch import Array, is_array
+from adjoint.arrays.dispatch import Array, is_array, is_floating
 
 NAMESPACE = "adjoint"
 _trainable: dict[Any, list[bool]] = {}
@@ -77,7 +77,7 @@ class Structure:
 def differentiable(x: Any) -> bool:
     """Whether x is an array of floating numbers, or a Python float."""
     if is_array(x):
-        return "float" in str(x.dtype)
+        return is_floating(x.dtype)
     return isinstance(x, float)
 
 

@@ -63,6 +63,17 @@ def is_array(x: object) -> bool:
     return known is not None and known[0] != SCALAR
 
 
+@functools.cache
+def is_floating(dtype: Any) -> bool:
+    """Whether a dtype of any backend is one of real floating numbers.
+
+    >>> import numpy as np
+    >>> is_floating(np.dtype("float32")), is_floating(np.dtype("int64"))
+    (True, False)
+    """
+    return "float" in str(dtype)
+
+
 class Table(dict[Any, Callable[..., Any]]):
     """Implementations of one function by operand type (a tuple of types where it takes several arrays)."""
 

@@ -22,8 +22,6 @@ from jax.nn import (  # noqa: F401
     silu,
     softmax,
 )
-from jax.nn import hard_sigmoid as hardsigmoid, hard_silu as hardswish, hard_tanh as hardtanh  # noqa: F401
-from jax.nn import log_sigmoid as logsigmoid, soft_sign as softsign  # noqa: F401
 from jax.numpy import (  # noqa: F401
     abs,
     acos,
@@ -86,10 +84,12 @@ from jax.numpy import (  # noqa: F401
     triu,
     where,
 )
-from jax.numpy import transpose as permute  # noqa: F401
 from jax.scipy.special import erf  # noqa: F401
 
 name = "jax"
+permute = jnp.transpose
+hardsigmoid, hardswish, hardtanh = jax.nn.hard_sigmoid, jax.nn.hard_silu, jax.nn.hard_tanh
+logsigmoid, softsign = jax.nn.log_sigmoid, jax.nn.soft_sign
 
 
 # Dtypes and conversion
@@ -135,6 +135,14 @@ def eye(like: Any, n: int, dtype: Any = None) -> Any:
     return jnp.eye(n, dtype=as_dtype(dtype) or like.dtype)
 
 
+def hold(x: Any) -> Any:
+    return None
+
+
+def release(x: Any, mark: Any) -> None:
+    return None
+
+
 # Element by element
 
 
@@ -167,7 +175,10 @@ def diagonal_matrix(x: Any) -> Any:
 
 def _checked(key: Any, shape: tuple[int, ...]) -> Any:
     """The key, lists in it as arrays; NumPy's IndexError where a known part lies outside, for JAX would clamp it."""
-    parts = [np.asarray(p, None if p else int) if isinstance(p, list) else p for p in (key if isinstance(key, tuple) else (key,))]
+    parts = [
+        np.asarray(p, None if p else int) if isinstance(p, list) else p
+        for p in (key if isinstance(key, tuple) else (key,))
+    ]
     if not builtins.any(isinstance(p, jax.Array) for p in parts):
         np.empty(shape, "V0")[tuple(parts)]
     return tuple(parts)
@@ -216,7 +227,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
-    return jnp.var(x, axis, ddof=correction, keepdims=keepdims)
+    return jnp.var(x, axis, keepdims=keepdims, correction=correction)
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from adjoint.arrays import updates
 from numpy import (  # noqa: F401
     abs,
     add,
@@ -208,20 +211,48 @@ def dtype_of(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
-def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
-    from adjoint.arrays.kernels import sgd
+COMPILED = 1 << 14  # parameters from which the Numba kernels repay their loading
 
-    for i, (p, g) in enumerate(zip(arrays, grads, strict=True)):
-        sgd(p, g, p if velocities is None else velocities[i], velocities is not None, **how)
-    return arrays, velocities
+
+def contiguous(*lists: Any) -> bool:
+    """Whether the kernels serve: enough numbers, all of them contiguous, floats and doubles."""
+    arrays = [x for each in lists for x in each]
+    return (
+        builtins.sum([x.size for x in arrays]) >= COMPILED * len(lists)
+        and builtins.all([x.flags.c_contiguous for x in arrays])
+        and {x.dtype.char for x in arrays} <= {"f", "d"}
+    )
+
+
+def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
+    if contiguous(arrays):
+        from adjoint.arrays.kernels import sgd
+
+        for i, (p, g) in enumerate(zip(arrays, grads, strict=True)):
+            sgd(p, np.ascontiguousarray(g), None if velocities is None else velocities[i], **how)
+        return arrays, velocities
+    new, moved = updates.sgd_update.table.composed(arrays, grads, velocities, **how)
+    return written(arrays, new), moved and written(velocities, moved)
 
 
 def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
-    from adjoint.arrays.kernels import adam
+    if contiguous(arrays, first, second):
+        from adjoint.arrays.kernels import adam
 
-    for p, g, m, v in zip(arrays, grads, first, second, strict=True):
-        adam(p, g, m, v, **how)
-    return arrays, first, second
+        for p, g, m, v in zip(arrays, grads, first, second, strict=True):
+            adam(p, np.ascontiguousarray(g), m, v, **how)
+        return arrays, first, second
+    new, m, v = updates.adam_update.table.composed(arrays, grads, first, second, **how)
+    return written(arrays, new), written(first, m), written(second, v)
+
+
+def written(arrays: Any, values: Any) -> Any:
+    """The arrays with the values written into them; plain numbers cannot change and are replaced."""
+    if not builtins.all([isinstance(x, np.ndarray) for x in arrays]):
+        return list(values)
+    for x, y in zip(arrays, values, strict=True):
+        x[...] = y
+    return arrays
 
 
 def hold(x: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
+import torch.nn.functional as F
 from torch import (  # noqa: F401
     Tensor,
     abs,
@@ -22,7 +22,6 @@ from torch import (  # noqa: F401
     atanh,
     ceil,
     celu,
-    clamp,
     cos,
     cosh,
     erf,
@@ -70,6 +69,7 @@ from torch.nn.functional import (  # noqa: F401
 )
 
 from adjoint.arrays import updates
+from adjoint.errors import InPlaceError
 
 name = "torch"
 
@@ -127,6 +127,18 @@ def full(like: Any, shape: Any, value: Any, dtype: Any = None) -> Any:
 
 def eye(like: Any, n: int, dtype: Any = None) -> Any:
     return torch.eye(n, dtype=as_dtype(dtype) or like.dtype, device=like.device)
+
+
+def hold(x: Any) -> Any:
+    return None if x.is_inference() else x._version
+
+
+def release(x: Any, mark: Any) -> None:
+    if x._version != mark:
+        raise InPlaceError(
+            f"a tensor of shape {tuple(x.shape)} was changed in place between the forward and the backward pass, which "
+            "needs its old value: work on a copy (x.clone()), or write x = x + y instead of x += y."
+        )
 
 
 # Element by element
@@ -238,7 +250,9 @@ def _translated(key: Any, shape: Sequence[int], device: Any) -> tuple[list[int],
     parts: list[Any] = list(key) if isinstance(key, tuple) else [key]
     parts = [_index(p, device) if isinstance(p, (list, np.ndarray, np.generic, Tensor)) else p for p in parts]
     if builtins.any(isinstance(p, Tensor) and p.ndim for p in parts):
-        parts = [_index(p, device).reshape(-1) if type(p) is int or getattr(p, "shape", None) == () else p for p in parts]
+        parts = [
+            _index(p, device).reshape(-1) if type(p) is int or getattr(p, "shape", None) == () else p for p in parts
+        ]
     unnamed = len(shape) - builtins.sum(map(_axes, parts))
     axis, mirrored = 0, []
     for i, part in enumerate(parts):
@@ -265,7 +279,7 @@ def put(u: Any, key: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _positions(indices: Any, size: int, device: Any) -> Any:
-    """Indices as a tensor beside x, those from the end counted from the start: PyTorch's gathers take no negative ones."""
+    """Indices as a tensor beside x, negative ones counted from the start: PyTorch's gathers take none."""
     indices = _index(indices, device)
     return torch.where(indices < 0, indices + size, indices)
 
@@ -382,7 +396,7 @@ def rms_norm(x: Any, weight: Any = None, ndim: int = 1, eps: float = 1e-6) -> An
 # Updates, in place
 
 
-def _accumulate(arrays: Sequence[Any], scale: Any, others: Sequence[Any]) -> None:
+def _accumulate(arrays: list[Any], scale: Any, others: Any) -> None:
     """arrays += scale · others; a tensor as scale stays one, so that a compiled step takes the next step's too."""
     if isinstance(scale, Tensor):
         torch._foreach_add_(arrays, torch._foreach_mul(others, scale))
@@ -391,7 +405,15 @@ def _accumulate(arrays: Sequence[Any], scale: Any, others: Sequence[Any]) -> Non
 
 
 def sgd_update(
-    arrays: Any, grads: Any, velocities: Any, *, lr: Any, momentum: Any, dampening: Any, nesterov: bool, weight_decay: Any
+    arrays: Any,
+    grads: Any,
+    velocities: Any,
+    *,
+    lr: Any,
+    momentum: Any,
+    dampening: Any,
+    nesterov: bool,
+    weight_decay: Any,
 ) -> Any:
     if not arrays:
         return arrays, velocities
@@ -429,7 +451,7 @@ def adam_update(
         ps, gs, ms, vs = ([xs[i] for i in members] for xs in lists)
         if alike:
             step = torch.as_tensor(t, dtype=torch.float32, device=alike[0])
-            fused = torch._fused_adamw_ if decoupled else torch._fused_adam_
+            fused: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
             how = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay}
             fused(ps, gs, ms, vs, [], [step] * len(ps), lr=lr, amsgrad=False, maximize=False, **how)
         else:

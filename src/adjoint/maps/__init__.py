@@ -17,3 +17,10 @@ from adjoint.maps.layout import (
 )
 from adjoint.maps.matrices import Dense, Einsum, LeftProduct, LowRank, Outer, RightProduct, Weighting
 from adjoint.maps.reductions import CumulativeSum, LogSoftmax, Normalization, Reduce, Softmax
+
+__all__ = [
+    "Adjoint", "Block", "Broadcast", "Cast", "Composition", "Concatenate", "CumulativeSum", "Dense", "Diagonal",
+    "DiagonalPart", "Einsum", "Flip", "Identity", "Kronecker", "LeftProduct", "LinearMap", "LogSoftmax", "LowRank",
+    "Negate", "Normalization", "Outer", "Permute", "Reduce", "Reshape", "RightProduct", "Roll", "Scale", "Slice",
+    "Softmax", "Sum", "Take", "TakeAlong", "Weighting", "Zero", "block", "kron",
+]  # fmt: skip

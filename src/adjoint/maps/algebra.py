@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, Shape
+from adjoint.arrays.dispatch import Array, Shape, is_floating
 from adjoint.errors import ShapeError
 from adjoint.maps.base import NONE, ORTHOGONAL, LinearMap
 from adjoint.maps.elementary import Diagonal, Identity, Negate, Scale, Zero
@@ -488,7 +488,7 @@ def bracketed(m: LinearMap) -> str:
 def first_array(maps: Sequence[LinearMap]) -> Array | None:
     """The first floating array that one of the maps is made of, or any array, or None."""
     found = [x for x in (m.array() for m in maps) if x is not None]
-    floating = [x for x in found if "float" in str(x.dtype)]
+    floating = [x for x in found if is_floating(x.dtype)]
     return (floating or found or [None])[0]
 
 

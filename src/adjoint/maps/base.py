@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, is_array
+from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.errors import ShapeError
 from adjoint.maps.spaces import Space, batch_of, factors, is_product, ravel, shapes_of, size, unravel
 
@@ -170,7 +170,7 @@ class LinearMap:
         like = self.array()
         if like is None:
             return np.eye(n)
-        return xp.eye(like, n) if "float" in str(like.dtype) else xp.eye(like, n, "float64")
+        return xp.eye(like, n) if is_floating(like.dtype) else xp.eye(like, n, "float64")
 
     def dense(self) -> Any:
         """The map as an array of shape out_shape + in_shape; nested tuples of such arrays for products of spaces."""

@@ -13,7 +13,7 @@ from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Cast, Diagonal, Identity
 from adjoint.maps.layout import Broadcast, DiagonalPart, Flip, Permute, Reshape, Roll, Slice, Take, TakeAlong, placed
 from adjoint.maps.spaces import negative_axes
-from adjoint.ops.define import highest, operation, plain, record, unwrapped
+from adjoint.ops.define import constant, highest, operation, plain, record, unwrapped
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -94,3 +94,6 @@ def concatenate_traced(arrays: Any, axis: int = 0) -> Any:
 
 
 xp.concatenate.table[Traced] = concatenate_traced  # type: ignore[attr-defined]
+
+for flat in (xp.zeros, xp.full, xp.eye, xp.asarray):
+    constant(flat)

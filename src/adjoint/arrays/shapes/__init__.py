@@ -1,0 +1,32 @@
+"""Arrays of shape and dtype only: the same program run on them counts what it costs, and explains what does not fit.
+
+What a function costs, in floating-point operations; a function of one number counts one, exp and tanh as well as +:
+
+| functions | FLOPs |
+|---|---|
+| element-wise arithmetic, comparisons, logic, rounding, exp, tanh, erf, sigmoid … | 1 an entry of the result |
+| sum, prod, max, argmax, any, cumulative_sum … | 1 an entry of the operand |
+| matmul (…, n, k) by (…, k, m) | 2·n·k·m for each of the batch |
+| einsum of two operands, or each step of the optimal pairwise path | 2·∏ of all sizes; 1·∏ where no index is summed |
+| linear | its matmul, and 1 an entry of the result for the bias |
+| activations, softmax, normalizations, optimizer updates | those of the composition they stand for |
+| segment_sum, put_along | 1 an entry added |
+| layout, indexing, casts, new arrays | 0 |
+
+Bytes are those of the operands read and the results written, once each: coarse functions count as fused. Views by
+NumPy's rules (reshape where strides allow, permute, slices, broadcast_to, flip, diagonal) are free, gathers read what
+they pick, optimizer updates work in place. Results have NumPy's dtypes; bfloat16 behaves beside others as float16 does.
+"""
+
+from adjoint.arrays.shapes.array import ShapeArray, like
+from adjoint.arrays.shapes.elementwise import ELEMENTWISE
+from adjoint.arrays.shapes.layers import LAYERS
+from adjoint.arrays.shapes.layout import *  # noqa: F403
+from adjoint.arrays.shapes.products import *  # noqa: F403
+from adjoint.arrays.shapes.reductions import REDUCTIONS
+from adjoint.arrays.shapes.tally import Tally, count
+
+__all__ = ["ShapeArray", "Tally", "count", "like"]
+
+name = "shapes"
+globals().update({**ELEMENTWISE, **REDUCTIONS, **LAYERS})

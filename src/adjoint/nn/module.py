@@ -1,0 +1,302 @@
+"""Modules: trees of arrays with PyTorch's comfort (attributes, state_dict, freeze) and JAX's transforms."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import optree
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, backend, is_array, is_floating
+from adjoint.errors import ShapeError
+from adjoint.trees import NAMESPACE, flatten
+from adjoint.trees import map as tree_map
+
+HIDDEN = ("_form", "_frozen")
+
+
+class Form:
+    """What a module is besides its arrays: names of its children, those that are frozen, its other attributes."""
+
+    __slots__ = ("_hash", "frozen", "names", "static")
+
+    def __init__(self, names: tuple[str, ...], frozen: frozenset[str], static: dict[str, Any]) -> None:
+        self.names = names
+        self.frozen = frozen
+        self.static = static
+        self._hash = hash((names, frozen, tuple(static)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Form)
+            and (self.names, self.frozen, self.static) == (other.names, other.frozen, other.static)
+        )
+
+
+class Module:
+    """A layer or a network: a tree whose leaves are its arrays.
+
+    Arrays, modules, and lists, tuples and dicts of them that are assigned to attributes are its children; everything
+    else is fixed. Gradients, tangents and optimizer states of a module have its own shape.
+
+    >>> import numpy as np, adjoint as aj
+    >>> class Affine(aj.nn.Module):
+    ...     def __init__(self):
+    ...         self.scale = np.array(2.0)
+    ...         self.shift = np.array(1.0)
+    ...     def __call__(self, x):
+    ...         return self.scale * x + self.shift
+    >>> aj.grad(lambda net: net(3.0))(Affine()).scale
+    np.float64(3.0)
+    """
+
+    _frozen: frozenset[str] = frozenset()
+    training: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        optree.register_pytree_node(cls, _flatten, cls._unflatten, namespace=NAMESPACE)
+        if "jax" in sys.modules:
+            register_with_jax(cls)
+        else:
+            _unregistered.append(cls)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's value."""
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fields = self.__dict__
+        form = fields.get("_form")
+        if form is not None and not (name in form.names and is_child(value)):
+            fields["_form"] = None
+        fields[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self.__dict__["_form"] = None
+
+    @classmethod
+    def _unflatten(cls, form: Form, children: Any) -> Any:
+        new = cls.__new__(cls)
+        fields = new.__dict__
+        fields.update(form.static)
+        fields.update(zip(form.names, children, strict=True))
+        if form.frozen:
+            fields["_frozen"] = form.frozen
+        fields["_form"] = form
+        return new
+
+    def form(self) -> Form:
+        """What the module is besides its arrays."""
+        fields = self.__dict__
+        form: Form | None = fields.get("_form")
+        if form is None:
+            names = tuple(k for k, v in fields.items() if k not in HIDDEN and is_child(v))
+            static = {k: v for k, v in fields.items() if k not in HIDDEN and k not in names}
+            form = fields["_form"] = Form(names, self._frozen, static)
+        return form
+
+    # Names, as PyTorch gives them
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """(dotted name, array) of every array in the module, as in PyTorch ("0.weight"); a tied one once for each name."""
+        for name in self.form().names:
+            yield from _named(name, self.__dict__[name])
+
+    def parameters(self) -> Iterator[Array]:
+        """Every array in the module."""
+        for _, array in self.named_parameters():
+            yield array
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) of this module and all inside it."""
+        yield prefix, self
+        for name in self.form().names:
+            for inner, child in _children(f"{prefix}.{name}" if prefix else name, self.__dict__[name]):
+                yield from child.named_modules(inner)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Dotted name → array, the form in which PyTorch's modules are saved."""
+        return dict(self.named_parameters())
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take over arrays (NumPy's or PyTorch's) by name; on any mismatch nothing is changed.
+
+        Raises KeyError naming missing and unexpected names (unless strict is False), ShapeError naming the array.
+        """
+        own = self.state_dict()
+        missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if strict and (missing or extra):
+            raise KeyError(f"load_state_dict: missing {missing or 'none'}, unexpected {extra or 'none'}.")
+        loaded = {}
+        for name in own.keys() & state.keys():
+            given = state[name]
+            if tuple(given.shape) != tuple(own[name].shape):
+                raise ShapeError(
+                    f"load_state_dict: {name} has shape {tuple(own[name].shape)}, the state {tuple(given.shape)}."
+                )
+            loaded[name] = xp.asarray(own[name], _numpy(given), own[name].dtype)
+        for name in self.form().names:
+            self.__dict__[name] = _replaced(name, self.__dict__[name], loaded)
+
+    # Parts that do not learn
+
+    def freeze(self, *names: str) -> Module:
+        """Exclude the named children (all when none is named) from gradients, which are None there; returns self."""
+        own = self.form().names
+        for name in names:
+            if name not in own:
+                raise KeyError(f"freeze: {type(self).__name__} has no child {name!r}, only {', '.join(own) or 'none'}.")
+        self.__dict__["_frozen"] = self._frozen | frozenset(names or own)
+        self.__dict__["_form"] = None
+        return self
+
+    def unfreeze(self, *names: str) -> Module:
+        """Include the named children (all when none is named, and all inside them) in gradients again; returns self."""
+        self.__dict__["_frozen"] = self._frozen - frozenset(names or self._frozen)
+        self.__dict__["_form"] = None
+        for name in names or self.form().names:
+            for _, child in _children(name, self.__dict__[name]):
+                child.unfreeze()
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode (dropout, batch statistics) in this module and all inside it; returns self."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Set evaluation mode; returns self."""
+        return self.train(False)
+
+    def to(self, target: str | None = None, dtype: Any = None, device: Any = None) -> Any:
+        """A copy on another backend ("numpy", "torch", "jax"), dtype or device: see `aj.to`."""
+        return to(self, target, dtype, device)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v!r}" for k, v in self.form().static.items() if k not in ("training", "length"))
+        lines = [_line(name, self.__dict__[name]) for name in self.form().names]
+        inner = [line for line in lines if line]
+        if not inner:
+            return f"{type(self).__name__}({options})"
+        body = "\n".join(inner).replace("\n", "\n  ")
+        return f"{type(self).__name__}({options}\n  {body}\n)"
+
+
+_unregistered: list[type[Module]] = []
+
+
+def register_with_jax(*classes: type[Module]) -> None:
+    """Make modules trees for JAX too, so that jax.jit takes and returns them."""
+    import jax
+
+    while _unregistered:
+        classes += (_unregistered.pop(),)
+    for cls in classes:
+        jax.tree_util.register_pytree_node(cls, lambda module: _flatten(module)[:2], cls._unflatten)
+
+
+def _flatten(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
+    form = module.__dict__.get("_form") or module.form()
+    fields = module.__dict__
+    return [fields[name] for name in form.names], form, form.names
+
+
+def is_child(value: Any) -> bool:
+    """Whether an attribute is part of the tree: an array, a module, or a container with one inside."""
+    if is_array(value) or isinstance(value, Module):
+        return True
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return any(is_child(part) for part in value)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return ((str(k), v) for k, v in items)
+
+
+def _named(name: str, value: Any) -> Iterator[tuple[str, Array]]:
+    if isinstance(value, Module):
+        for inner, array in value.named_parameters():
+            yield (f"{name}.{inner}", array) if name else (inner, array)
+    elif isinstance(value, (list, tuple, dict)):
+        for key, part in _parts(value):
+            yield from _named(f"{name}.{key}", part)
+    elif value is not None and is_array(value):
+        yield name, value
+
+
+def _children(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+    if isinstance(value, Module):
+        yield name, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, part in _parts(value):
+            yield from _children(f"{name}.{key}", part)
+
+
+def _replaced(name: str, value: Any, loaded: Mapping[str, Any]) -> Any:
+    if isinstance(value, Module):
+        for inner in value.form().names:
+            value.__dict__[inner] = _replaced(f"{name}.{inner}", value.__dict__[inner], loaded)
+        return value
+    if isinstance(value, dict):
+        return {k: _replaced(f"{name}.{k}", v, loaded) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replaced(f"{name}.{k}", v, loaded) for k, v in enumerate(value))
+    return loaded.get(name, value)
+
+
+def _line(name: str, value: Any) -> str:
+    if isinstance(value, Module):
+        return f"({name}): {value!r}"
+    if isinstance(value, (list, tuple, dict)):
+        return "\n".join(_line(f"{name}.{k}", v) for k, v in _parts(value) if isinstance(v, Module))
+    return ""
+
+
+def _numpy(x: Any) -> Any:
+    return backend(type(x)).to_numpy(x) if is_array(x) else np.asarray(x)
+
+
+def to(tree: Any, target: str | None = None, dtype: Any = None, device: Any = None) -> Any:
+    """The tree with its arrays on another backend ("numpy", "torch", "jax"), floating ones in another dtype, on a device.
+
+    Integer arrays keep their dtype. Raises ValueError for an unknown backend.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.to({"a": np.ones(2)}, dtype="float32")["a"].dtype
+    dtype('float32')
+    """
+    if target not in (None, "numpy", "torch", "jax"):
+        raise ValueError(f"to: the backend is 'numpy', 'torch' or 'jax', not {target!r}.")
+    there = None if target is None else import_module(f"adjoint.arrays.{target}")
+    if target == "jax":
+        register_with_jax()
+
+    def moved(x: Any) -> Any:
+        if not is_array(x):
+            return x
+        y = x if dtype is None or not is_floating(x.dtype) else xp.astype(x, dtype)
+        if target is None and device is None:
+            return y
+        return (there or backend(type(y))).from_numpy(_numpy(y), device)
+
+    return tree_map(moved, tree)
+
+
+def count_parameters(module: Any) -> int:
+    """The number of entries in all arrays of a tree, an array that appears twice counted once."""
+    unique = {id(x): x for x in flatten(module)[0] if is_array(x)}
+    return sum(int(np.prod(x.shape)) for x in unique.values())

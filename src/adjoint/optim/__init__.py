@@ -1,0 +1,3 @@
+"""Optimizers, schedules and clipping."""
+
+from adjoint.optim.optimizers import SGD, Adam, AdamW, Optimizer
