@@ -14,8 +14,8 @@ from adjoint import _blas as _blas  # first of all: it chooses OpenBLAS's kernel
 __version__ = "0.1.0"
 
 from adjoint import data, maps, nn, ops, optim
-# checks
-from adjoint.errors import BackendError, DtypeError, InPlaceError, ShapeError, SpectrumError, TraceError
+from adjoint.checks import Linearity, Report, check, is_linear
+from adjoint.errors import BackendError, DerivativeError, DtypeError, InPlaceError, ShapeError, SpectrumError, TraceError
 from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
 from adjoint.nn.module import to
@@ -24,16 +24,21 @@ from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gr
 
 __all__ = [
     "BackendError",
+    "DerivativeError",
     "DtypeError",
     "InPlaceError",
+    "Linearity",
+    "Report",
     "ShapeError",
     "SpectrumError",
     "TraceError",
 
+    "check",
     "data",
     "ggn",
     "grad",
     "hvp",
+    "is_linear",
 
     "jacobian",
     "jvp",

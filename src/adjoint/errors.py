@@ -33,3 +33,11 @@ class InPlaceError(RuntimeError):
 
 class SpectrumError(ArithmeticError):
     """A spectral question that cannot be answered with a certificate: says why and what would answer it."""
+
+
+class DerivativeError(AssertionError):
+    """A derivative that is not its function's: the message is `aj.check`'s report."""
+
+
+class CheckpointError(ValueError):
+    """A file of weights or of a training run that cannot be used: names the file, what is wrong and the remedy."""

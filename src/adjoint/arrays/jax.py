@@ -88,7 +88,7 @@ from jax.scipy.special import erf  # noqa: F401
 
 name = "jax"
 permute = jnp.transpose
-hardsigmoid, hardswish, hardtanh = jax.nn.hard_sigmoid, jax.nn.hard_silu, jax.nn.hard_tanh
+hardsigmoid, hardswish = jax.nn.hard_sigmoid, jax.nn.hard_silu
 logsigmoid, softsign = jax.nn.log_sigmoid, jax.nn.soft_sign
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
-import numpy as np
 
 
 def kernel(f: Callable[..., None]) -> Callable[..., None]:
@@ -20,7 +20,8 @@ def kernel(f: Callable[..., None]) -> Callable[..., None]:
 
 
 @kernel
-def _adam(p, g, m, v, b1, a1, b2, a2, rate, scale, eps, keep, decay):  # type: ignore[no-untyped-def]
+def _adam(p, g, m, v, numbers):  # type: ignore[no-untyped-def]
+    b1, a1, b2, a2, rate, scale, eps, keep, decay = numbers
     for i in range(p.size):
         d = g[i] + decay * p[i]
         m[i] = b1 * m[i] + a1 * d
@@ -29,7 +30,8 @@ def _adam(p, g, m, v, b1, a1, b2, a2, rate, scale, eps, keep, decay):  # type: i
 
 
 @kernel
-def _sgd(p, g, v, rate, momentum, fresh, nesterov, decay):  # type: ignore[no-untyped-def]
+def _sgd(p, g, v, numbers, nesterov):  # type: ignore[no-untyped-def]
+    rate, momentum, fresh, decay = numbers
     for i in range(p.size):
         d = g[i] + decay * p[i]
         v[i] = momentum * v[i] + fresh * d
@@ -37,35 +39,48 @@ def _sgd(p, g, v, rate, momentum, fresh, nesterov, decay):  # type: ignore[no-un
 
 
 @kernel
-def _descend(p, g, rate, decay):  # type: ignore[no-untyped-def]
+def _descend(p, g, numbers):  # type: ignore[no-untyped-def]
+    rate, decay = numbers
     for i in range(p.size):
         p[i] -= rate * (g[i] + decay * p[i])
 
 
-def flat(x: np.ndarray) -> np.ndarray:
+Arrays = Sequence[Any]
+
+
+def flat(x: Any) -> Any:
     """x in one axis, in its own memory where it is contiguous."""
     return x.reshape(-1)
 
 
+def in_dtype(numbers: Sequence[float]) -> Callable[[Any], Any]:
+    """The numbers as a tuple in the dtype that a kernel computes in, made once a dtype."""
+    return functools.cache(lambda dtype: tuple([dtype.type(c) for c in numbers]))
+
+
 def adam(
-    p: Any, g: Any, m: Any, v: Any, *, t: Any, lr: Any, betas: Any, eps: float, weight_decay: float, decoupled: bool
-) -> None:
-    """`adam_update` of one contiguous parameter in place."""
-    kind, (b1, b2) = p.dtype.type, betas
-    t = int(t)
+    params: Arrays, grads: Arrays, first: Arrays, second: Arrays, *, t: Any, lr: Any, betas: tuple[float, float],
+    eps: float, weight_decay: float, decoupled: bool,
+) -> None:  # fmt: skip
+    """`adam_update` of contiguous parameters in place."""
+    (b1, b2), t, lr = betas, int(t), float(lr)
     keep, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
-    numbers = [kind(c) for c in (b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay)]
-    _adam(flat(p), flat(g), flat(m), flat(v), *numbers)
+    numbers = in_dtype((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay))
+    for p, g, m, v in zip(params, grads, first, second, strict=True):
+        _adam(flat(p), flat(g), flat(m), flat(v), numbers(p.dtype))
 
 
 def sgd(
-    p: Any, g: Any, v: Any, *, lr: Any, momentum: float, dampening: Any, nesterov: bool, weight_decay: float
-) -> None:
-    """`sgd_update` of one contiguous parameter in place; v is its velocity or None."""
-    kind = p.dtype.type
-    if v is None:
-        _descend(flat(p), flat(g), kind(lr), kind(weight_decay))
+    params: Arrays, grads: Arrays, velocities: Arrays | None, *, lr: Any, momentum: float, dampening: Any,
+    nesterov: bool, weight_decay: float,
+) -> None:  # fmt: skip
+    """`sgd_update` of contiguous parameters in place."""
+    if velocities is None:
+        numbers = in_dtype((float(lr), weight_decay))
+        for p, g in zip(params, grads, strict=True):
+            _descend(flat(p), flat(g), numbers(p.dtype))
     else:
-        numbers = (kind(lr), kind(momentum), kind(1.0 - float(dampening)))
-        _sgd(flat(p), flat(g), flat(v), *numbers, nesterov, kind(weight_decay))
+        numbers = in_dtype((float(lr), momentum, 1.0 - float(dampening), weight_decay))
+        for p, g, v in zip(params, grads, velocities, strict=True):
+            _sgd(flat(p), flat(g), flat(v), numbers(p.dtype), nesterov)

@@ -7,7 +7,7 @@ from typing import Any
 
 from adjoint.arrays import elementwise as el
 from adjoint.arrays.dispatch import Array, composition
-from adjoint.arrays.layout import expand_dims, squeeze, take, take_along
+from adjoint.arrays.layout import expand_dims, full, put_along, squeeze, take, take_along
 from adjoint.arrays.reductions import logsumexp, max, mean, norm, sum
 from adjoint.errors import ShapeError
 
@@ -70,6 +70,19 @@ def embedding(indices: Array, weight: Array, /) -> Array:
     return take(weight, indices, 0)
 
 
+def class_axis(name: str, scores: Array, target: Array) -> int:
+    """The axis of the classes, 1 (0 of a single example); raises `ShapeError` unless target has the others."""
+    axis = 1 if len(scores.shape) > 1 else 0
+    shape = tuple(scores.shape)
+    expected = shape[:axis] + shape[axis + 1 :]
+    if tuple(target.shape) != expected:
+        raise ShapeError(
+            f"{name}: scores {shape} have classes on axis {axis}, so the target's shape is {expected}, not "
+            f"{tuple(target.shape)}; move the classes there with aj.moveaxis, or flatten both."
+        )
+    return axis
+
+
 # Losses: reduction is "mean", "sum" or "none"
 
 
@@ -101,15 +114,18 @@ def cross_entropy(logits: Array, target: Array, /, reduction: str = "mean") -> A
 
 
 @composition
+def softmax_residual(logits: Array, target: Array, /, axis: int) -> Any:
+    """(-log p[target], p - onehot(target)) with p = softmax(logits) along the axis; target integers without that axis."""
+    p = softmax(logits, axis)
+    place = expand_dims(target, axis)
+    losses = logsumexp(logits, axis) - squeeze(take_along(logits, place, axis), axis)
+    return losses, p - put_along(full(p, tuple(place.shape), 1.0), place, axis, p.shape[axis])
+
+
+@composition
 def nll_loss(log_p: Array, target: Array, /, reduction: str = "mean") -> Array:
     """-log_p[target], classes on axis 1 (axis 0 of a single example); target integers without that axis."""
-    axis = 1 if len(log_p.shape) > 1 else 0
-    expected = tuple(n for a, n in enumerate(log_p.shape) if a != axis)
-    if tuple(target.shape) != expected:
-        raise ShapeError(
-            f"nll_loss: log-probabilities {tuple(log_p.shape)} have classes on axis {axis}, so the target's shape is "
-            f"{expected}, not {tuple(target.shape)}; move the classes there with aj.moveaxis, or flatten both."
-        )
+    axis = class_axis("nll_loss", log_p, target)
     return reduced(-squeeze(take_along(log_p, expand_dims(target, axis), axis), axis), reduction)
 
 

@@ -129,6 +129,22 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return y
 
 
+def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
+    top = max(logits, axis, True)
+    p = exp(logits - top)
+    total = sum(p, axis, True)
+    p /= total
+    place = np.expand_dims(target, axis)
+    if len(logits.shape) == 2:
+        rows = np.arange(len(target))
+        losses = (log(total) + top)[:, 0] - logits[rows, target]
+        p[rows, target] -= 1
+        return losses, p
+    losses = np.squeeze(log(total) + top - np.take_along_axis(logits, place, axis), axis)
+    np.put_along_axis(p, place, np.take_along_axis(p, place, axis) - 1, axis)
+    return losses, p
+
+
 def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
     return np.pad(x, width, constant_values=value)
 
@@ -228,8 +244,7 @@ def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
     if contiguous(arrays):
         from adjoint.arrays.kernels import sgd
 
-        for i, (p, g) in enumerate(zip(arrays, grads, strict=True)):
-            sgd(p, np.ascontiguousarray(g), None if velocities is None else velocities[i], **how)
+        sgd(arrays, grads, velocities, **how)
         return arrays, velocities
     new, moved = updates.sgd_update.table.composed(arrays, grads, velocities, **how)
     return written(arrays, new), moved and written(velocities, moved)
@@ -239,8 +254,7 @@ def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) ->
     if contiguous(arrays, first, second):
         from adjoint.arrays.kernels import adam
 
-        for p, g, m, v in zip(arrays, grads, first, second, strict=True):
-            adam(p, np.ascontiguousarray(g), m, v, **how)
+        adam(arrays, grads, first, second, **how)
         return arrays, first, second
     new, m, v = updates.adam_update.table.composed(arrays, grads, first, second, **how)
     return written(arrays, new), written(first, m), written(second, v)

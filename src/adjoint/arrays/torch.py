@@ -97,8 +97,8 @@ def dtype_of(x: Any) -> Any:
 
 
 def to_numpy(x: Any) -> Any:
-    x = x.detach().cpu()
-    return np.array(x.float() if x.dtype == torch.bfloat16 else x)
+    x = x.detach().cpu().resolve_conj().resolve_neg()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy().copy()
 
 
 def from_numpy(array: Any, device: Any = None) -> Any:
@@ -288,7 +288,7 @@ def take(x: Any, indices: Any, axis: int = 0) -> Any:
     shape, axis = x.shape, axis % x.ndim
     indices = _positions(indices, shape[axis], x.device)
     taken = torch.index_select(x, axis, indices.reshape(-1))
-    return taken.reshape(*shape[:axis], *indices.shape, *shape[axis + 1 :])
+    return taken.reshape((*shape[:axis], *indices.shape, *shape[axis + 1 :]))
 
 
 def segment_sum(u: Any, indices: Any, size: int) -> Any:
@@ -327,6 +327,9 @@ all = _reduction(torch.all)
 mean = _reduction(lambda x, axis, keepdims: torch.mean(_real(x), axis, keepdims))
 max = _reduction(lambda x, axis, keepdims: torch.amax(x, () if axis is None else axis, keepdims))
 min = _reduction(lambda x, axis, keepdims: torch.amin(x, () if axis is None else axis, keepdims))
+logsumexp = _reduction(
+    lambda x, axis, keepdims: torch.logsumexp(x, tuple(range(x.ndim)) if axis is None else axis, keepdims)
+)
 norm = _reduction(lambda x, axis, keepdims: torch.linalg.vector_norm(_real(x), 2, axis, keepdims))
 
 
@@ -334,10 +337,6 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
     if axis == ():
         x, axis = x.unsqueeze(0), 0
     return torch.var(_real(x), axis, correction=correction, keepdim=keepdims)
-
-
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return torch.logsumexp(x, tuple(range(x.ndim)) if axis is None else axis, keepdims)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -376,6 +375,13 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     return torch.log_softmax(x, axis)
+
+
+def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
+    log_p = torch.log_softmax(logits, axis)
+    place = _positions(target, logits.shape[axis], logits.device).unsqueeze(axis)
+    losses = -torch.gather(log_p, axis, place).squeeze(axis)
+    return losses, log_p.exp_().scatter_add_(axis, place, log_p.new_full((), -1.0).expand_as(place))
 
 
 def normalize_moments(x: Any, ndim: int, eps: float, centre: bool) -> Any:

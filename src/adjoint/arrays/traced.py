@@ -46,52 +46,10 @@ class Traced:
     def __iter__(self) -> Any:
         return iter([layout.getitem(self, i) for i in range(len(self))])
 
-    # Operators
-
-    def __add__(self, y: Any) -> Any:
-        return el.add(self, y)
-
-    def __radd__(self, x: Any) -> Any:
-        return el.add(x, self)
-
-    def __sub__(self, y: Any) -> Any:
-        return el.subtract(self, y)
-
-    def __rsub__(self, x: Any) -> Any:
-        return el.subtract(x, self)
-
-    def __mul__(self, y: Any) -> Any:
-        return el.multiply(self, y)
-
-    def __rmul__(self, x: Any) -> Any:
-        return el.multiply(x, self)
-
-    def __truediv__(self, y: Any) -> Any:
-        return el.divide(self, y)
-
-    def __rtruediv__(self, x: Any) -> Any:
-        return el.divide(x, self)
-
-    def __pow__(self, y: Any) -> Any:
-        return el.pow(self, y)
-
-    def __rpow__(self, x: Any) -> Any:
-        return el.pow(x, self)
-
-    def __matmul__(self, y: Any) -> Any:
-        return products.matmul(self, y)
-
-    def __rmatmul__(self, x: Any) -> Any:
-        return products.matmul(x, self)
-
-    def __neg__(self) -> Any:
-        return el.negative(self)
+    # Operators; those of arithmetic are set where their operations are defined (ops/define.py)
 
     def __pos__(self) -> Any:
         return self
-
-    def __abs__(self) -> Any:
-        return el.abs(self)
 
     def __eq__(self, y: object) -> Any:
         return el.equal(self, y)

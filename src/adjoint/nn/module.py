@@ -11,7 +11,8 @@ import numpy as np
 import optree
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, backend, is_array, is_floating
+from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
 from adjoint.trees import NAMESPACE, flatten
 from adjoint.trees import map as tree_map
@@ -267,23 +268,26 @@ def _line(name: str, value: Any) -> str:
 
 
 def _numpy(x: Any) -> Any:
-    return backend(type(x)).to_numpy(x) if is_array(x) else np.asarray(x)
+    return np.array(backend_of(type(x)).to_numpy(x) if is_array(x) else x)
 
 
-def to(tree: Any, target: str | None = None, dtype: Any = None, device: Any = None) -> Any:
+def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = None) -> Any:
     """The tree with its arrays on another backend ("numpy", "torch", "jax"), floating ones in another dtype, on a device.
 
-    Integer arrays keep their dtype. Raises ValueError for an unknown backend.
+    Integer arrays keep their dtype, arrays that keep their backend keep their device; an array that occurs twice (tied
+    weights) does so in the result. With a backend or a device given the arrays are copies. Raises ValueError for an
+    unknown backend.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.to({"a": np.ones(2)}, dtype="float32")["a"].dtype
     dtype('float32')
     """
-    if target not in (None, "numpy", "torch", "jax"):
-        raise ValueError(f"to: the backend is 'numpy', 'torch' or 'jax', not {target!r}.")
-    there = None if target is None else import_module(f"adjoint.arrays.{target}")
-    if target == "jax":
+    if backend not in (None, "numpy", "torch", "jax"):
+        raise ValueError(f"to: the backend is 'numpy', 'torch' or 'jax', not {backend!r}.")
+    target = None if backend is None else import_module(f"adjoint.arrays.{backend}")
+    if backend == "jax":
         register_with_jax()
+    seen: dict[int, Any] = {}
 
     def moved(x: Any) -> Any:
         if not is_array(x):
@@ -291,9 +295,17 @@ def to(tree: Any, target: str | None = None, dtype: Any = None, device: Any = No
         y = x if dtype is None or not is_floating(x.dtype) else xp.astype(x, dtype)
         if target is None and device is None:
             return y
-        return (there or backend(type(y))).from_numpy(_numpy(y), device)
+        home = backend_of(type(y))
+        if target not in (None, home):
+            return target.from_numpy(_numpy(y), device)
+        return home.astype(home.from_numpy(_numpy(y), y.device if device is None else device), y.dtype)
 
-    return tree_map(moved, tree)
+    def once(x: Any) -> Any:
+        if id(x) not in seen:
+            seen[id(x)] = moved(x)
+        return seen[id(x)]
+
+    return tree_map(once, tree)
 
 
 def count_parameters(module: Any) -> int:

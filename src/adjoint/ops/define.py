@@ -17,19 +17,33 @@ from adjoint.maps.base import LinearMap
 from adjoint.maps.layout import Broadcast
 
 F = TypeVar("F", bound=Callable[..., Any])
-Rule = Callable[..., LinearMap]
+Rule = Callable[..., LinearMap] | LinearMap | None
 OPERATIONS: dict[str, Callable[..., Any]] = {}
 NUMBERS = frozenset({int, float, bool, type(None)})
 
 
+OPERATORS = {
+    "add": "__add__", "subtract": "__sub__", "multiply": "__mul__", "divide": "__truediv__", "pow": "__pow__",
+    "matmul": "__matmul__", "negative": "__neg__", "abs": "__abs__",
+}  # fmt: skip
+
+
 def _register(fn: F, traced: Callable[..., Any]) -> F:
+    name = fn.__name__
     fn.table[Traced] = traced  # type: ignore[attr-defined]
-    OPERATIONS[fn.__name__] = fn
+    OPERATIONS[name] = fn
+    if name in OPERATORS:
+        setattr(Traced, OPERATORS[name], traced)
+        if fn.arity == 2:  # type: ignore[attr-defined]
+            setattr(Traced, OPERATORS[name].replace("__", "__r", 1), lambda y, x: traced(x, y))
     return fn
 
 
-def operation(fn: F, *rules: Rule | None) -> F:
-    """An operation with one rule an array operand: rule(z, *operands, *options) -> map; None where it is constant."""
+def operation(fn: F, *rules: Rule) -> F:
+    """An operation with one rule an array operand: rule(z, *operands, *options) -> map; None where it is constant.
+
+    A rule may also be the map itself when it is the same everywhere.
+    """
     if fn.arity == 1:  # type: ignore[attr-defined]
         return _register(fn, _unary(fn, rules[0]))
     return _register(fn, _general(fn, rules))
@@ -111,12 +125,12 @@ def record(tape: Any, z: Array, operands: Sequence[Any], maps: Sequence[LinearMa
 def _unary(fn: Any, rule: Any) -> Callable[..., Any]:
     table = fn.table
 
-    def traced(x, *args, **options):  # type: ignore[no-untyped-def]
+    def fixed(x):  # type: ignore[no-untyped-def]
         value = x.value
-        z = table[type(value)](value, *args, **options)
+        z = table[type(value)](value)
         tape = x.tape
         tape.n = n = tape.n + 1
-        tape.edges.append((n, x.i, rule(z, value, *args, **options)))
+        tape.edges.append((n, x.i, rule))
         return Traced(z, n, tape)
 
     def bare(x):  # type: ignore[no-untyped-def]
@@ -127,7 +141,15 @@ def _unary(fn: Any, rule: Any) -> Callable[..., Any]:
         tape.edges.append((n, x.i, rule(z, value)))
         return Traced(z, n, tape)
 
-    return bare if fn.bare else traced
+    def traced(x, *args, **options):  # type: ignore[no-untyped-def]
+        value = x.value
+        z = table[type(value)](value, *args, **options)
+        tape = x.tape
+        tape.n = n = tape.n + 1
+        tape.edges.append((n, x.i, rule(z, value, *args, **options)))
+        return Traced(z, n, tape)
+
+    return fixed if isinstance(rule, LinearMap) else bare if fn.bare else traced
 
 
 def _general(fn: Any, rules: Sequence[Any]) -> Callable[..., Any]:
@@ -138,7 +160,7 @@ def _general(fn: Any, rules: Sequence[Any]) -> Callable[..., Any]:
         raw = unwrapped(operands, tape, arity)
         z = fn(*raw, **options)
         maps = [
-            rule(z, *raw, **options) if rule and type(x) is Traced and x.tape is tape else None
+            rule(z, *raw, **options) if rule is not None and type(x) is Traced and x.tape is tape else None
             for rule, x in zip(rules, operands, strict=False)
         ]
         return record(tape, z, operands, maps)
@@ -156,7 +178,9 @@ def fitted(tape: Any, x: Traced, shape: tuple[int, ...]) -> int:
     return n
 
 
-def _binary(fn: Any, rule_x: Rule, rule_y: Rule) -> Callable[..., Any]:
+def _binary(fn: Any, rule_x: Any, rule_y: Any) -> Callable[..., Any]:
+    fixed_x, fixed_y = isinstance(rule_x, LinearMap), isinstance(rule_y, LinearMap)
+
     def traced(x, y):  # type: ignore[no-untyped-def]
         if type(x) is not Traced:
             tape, a, b, left, right = y.tape, x, y.value, False, True
@@ -177,9 +201,9 @@ def _binary(fn: Any, rule_x: Rule, rule_y: Rule) -> Callable[..., Any]:
         j = fitted(tape, y, shape) if right else 0
         tape.n = n = tape.n + 1
         if left:
-            edges.append((n, i, rule_x(z, a, b)))
+            edges.append((n, i, rule_x if fixed_x else rule_x(z, a, b)))
         if right:
-            edges.append((n, j, rule_y(z, a, b)))
+            edges.append((n, j, rule_y if fixed_y else rule_y(z, a, b)))
         return Traced(z, n, tape)
 
     return traced

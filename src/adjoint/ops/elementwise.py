@@ -13,25 +13,14 @@ from adjoint.ops.define import constant, elementwise
 LN2, LN10 = math.log(2.0), math.log(10.0)
 SAME, MINUS = Identity(()), Negate(())
 
-
-def same(*_: Any) -> LinearMap:
-    """The rule of an operand that is added."""
-    return SAME
-
-
-def minus(*_: Any) -> LinearMap:
-    """The rule of an operand that is subtracted."""
-    return MINUS
-
-
 # Arithmetic
-add = elementwise(xp.add, same, same)
-subtract = elementwise(xp.subtract, same, minus)
+add = elementwise(xp.add, SAME, SAME)
+subtract = elementwise(xp.subtract, SAME, MINUS)
 multiply = elementwise(xp.multiply, lambda z, x, y: Diagonal(y), lambda z, x, y: Diagonal(x))
 divide = elementwise(
     xp.divide, lambda z, x, y: Diagonal(lambda: 1.0 / y), lambda z, x, y: Diagonal(lambda: -z / y)
 )
-negative = elementwise(xp.negative, minus)
+negative = elementwise(xp.negative, MINUS)
 abs = elementwise(xp.abs, lambda z, x: Diagonal(lambda: xp.sign(x)))
 square = elementwise(xp.square, lambda z, x: Diagonal(lambda: 2.0 * x))
 sqrt = elementwise(xp.sqrt, lambda z, x: Diagonal(lambda: 0.5 / z))

@@ -46,24 +46,19 @@ def rms_norm(x: Any, weight: Any = None, ndim: int = 1, eps: float = 1e-6) -> An
 
 @coarse(xp.cross_entropy)
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
-    """Weights softmax - target in the logits, -log softmax in target probabilities."""
-    z = xp.cross_entropy(logits, target, reduction)
-    target = plain(target) if shape_of(target) != shape_of(logits) else target
+    """Weights softmax - target in the logits; in target probabilities, -log softmax."""
     shape = shape_of(logits)
     axis = 1 if len(shape) > 1 else 0
-    n = math.prod(shape) // shape[axis] if math.prod(shape) else 0
-    factor = (1.0 / n if n else math.nan) if reduction == "mean" else 1.0
-
-    def residual() -> Any:
-        p = xp.softmax(logits, axis)
-        if shape_of(target) == shape:
-            return factor * (p * xp.sum(target, axis, True) - target)
-        hot = xp.put_along(xp.full(p, shape_of(xp.expand_dims(target, axis)), 1.0), xp.expand_dims(target, axis), axis, shape[axis])
-        return factor * (p - hot)
-
+    count = math.prod(shape[:axis] + shape[axis + 1 :])
+    factor = (1.0 / count if count else math.nan) if reduction == "mean" else 1.0
     axes = axis if reduction == "none" else None
-    in_logits = Reduce(residual, axes, shape)
-    in_target = Reduce(lambda: -factor * xp.log_softmax(logits, axis), axes, shape)
-    return z, (in_logits, in_target if shape_of(target) == shape else None)
-
-
+    if shape_of(target) == shape:
+        z = xp.cross_entropy(logits, target, reduction)
+        residual = lambda: factor * (xp.softmax(logits, axis) * xp.sum(target, axis, True) - target)  # noqa: E731
+        scores = lambda: -factor * xp.log_softmax(logits, axis)  # noqa: E731
+        return z, (Reduce(residual, axes, shape), Reduce(scores, axes, shape))
+    target = plain(target)
+    xp.class_axis("cross_entropy", logits, target)
+    losses, difference = xp.softmax_residual(logits, target, axis)
+    weights = lambda: difference if factor == 1.0 else factor * difference  # noqa: E731
+    return xp.reduced(losses, reduction), (Reduce(weights, axes, shape), None)

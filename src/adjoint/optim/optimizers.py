@@ -36,6 +36,12 @@ class Optimizer(Module):
             return net, self._with(**moments)
         return structure.whole(new), self._with(**moments)
 
+    def _learning(self, net: Any) -> tuple[Any, ...]:
+        params = Structure(net).leaves(net)
+        if not params:
+            raise ValueError(f"{type(self).__name__}: the network has no trainable array; unfreeze a part of it.")
+        return params
+
     def _update(self, params: list[Any], grads: list[Any], lr: Any) -> tuple[Any, dict[str, Any]]:
         raise NotImplementedError(f"{type(self).__name__}._update")
 
@@ -70,7 +76,7 @@ class SGD(Optimizer):
         self.momentum = momentum
         self.dampening = dampening
         self.nesterov = nesterov
-        params = Structure(net).leaves(net)
+        params = self._learning(net)
         self.velocity = [xp.zeros_like(p) for p in params] if momentum else None
         self.t = xp.zeros(params[0], (), "int32")
 
@@ -114,7 +120,7 @@ class Adam(Optimizer):
             raise ValueError(f"{type(self).__name__}: betas lie in [0, 1), got {betas}.")
         self.betas = betas
         self.eps = eps
-        params = Structure(net).leaves(net)
+        params = self._learning(net)
         self.first = [xp.zeros_like(p) for p in params]
         self.second = [xp.zeros_like(p) for p in params]
         self.t = xp.zeros(params[0], (), "int32")

@@ -6,6 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,34 +28,34 @@ def as_dtype(named: Any) -> np.dtype[Any]:
     >>> as_dtype("torch.float32")
     dtype('float32')
     """
-    if isinstance(named, np.dtype):
-        return named
-    name = (
-        named if isinstance(named, str) else str(named) if type(named).__module__ == "torch" else np.dtype(named).name
-    )
-    name = name.removeprefix("torch.")
+    name = str(named).removeprefix("torch.")
+    with suppress(TypeError):
+        return np.dtype(name if isinstance(named, str) or type(named).__module__ == "torch" else named)
     try:
-        return np.dtype(name)
-    except TypeError:
-        try:
-            import ml_dtypes
-        except ImportError:
-            raise DtypeError(f"dtype {name} needs the package ml_dtypes: pip install ml_dtypes.") from None
-        if not hasattr(ml_dtypes, name):
-            raise DtypeError(f"{name} is no dtype: use one such as 'float32', 'bfloat16' or 'int64'.") from None
-        return np.dtype(getattr(ml_dtypes, name))
+        import ml_dtypes
+    except ImportError:
+        raise DtypeError(f"dtype {name} needs the package ml_dtypes: pip install ml_dtypes.") from None
+    if not hasattr(ml_dtypes, name):
+        raise DtypeError(f"{name} is no dtype: use one such as 'float32', 'bfloat16' or 'int64'.")
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
+
+
+def _serves(x: Any) -> bool:
+    """Whether x is a number or an array; what is traced, or unknown here, answers for itself."""
+    kind: Any = type(x)
+    known = _known(kind)
+    return known is not None and known[0] != TRACED
 
 
 def _operators(f: Binary) -> tuple[Binary, Binary]:
-    """x ∘ y and y ∘ x; what is traced or unknown answers for itself."""
+    """x ∘ y and y ∘ x."""
 
     def forward(self: Any, other: Any) -> Any:
-        known = _known(type(other))
-        return f(self, other) if known and known[0] != TRACED else NotImplemented
+        return f(self, other) if _serves(other) else NotImplemented
 
     def reflected(self: Any, other: Any) -> Any:
-        known = _known(type(other))
-        return f(other, self) if known and known[0] != TRACED else NotImplemented
+        return f(other, self) if _serves(other) else NotImplemented
 
     return forward, reflected
 
@@ -131,7 +132,7 @@ class ShapeArray:
     __matmul__, __rmatmul__ = _operators(products.matmul)
     __lt__, __gt__ = _operators(el.less)[0], _operators(el.greater)[0]
     __le__, __ge__ = _operators(el.less_equal)[0], _operators(el.greater_equal)[0]
-    __eq__, __ne__ = _operators(el.equal)[0], _operators(el.not_equal)[0]  # type: ignore[assignment]
+    __eq__, __ne__ = _operators(el.equal)[0], _operators(el.not_equal)[0]
 
     def __neg__(self) -> Any:
         return el.negative(self)
@@ -148,13 +149,14 @@ class ShapeArray:
     reshape, transpose, ravel, flatten = Traced.reshape, Traced.transpose, Traced.ravel, Traced.flatten
     dot, astype = Traced.dot, Traced.astype
     __array_ufunc__, __array_function__ = Traced.__array_ufunc__, Traced.__array_function__
+    __torch_function__ = Traced.__torch_function__
 
     # Where a value is asked for
 
     def _lost(self, what: str) -> BackendError:
         return BackendError(
-            f"{what} of {self!r}: it has a shape and a dtype but no values; keep decisions on values out of the program "
-            "(aj.where instead of if), or run it on real arrays."
+            f"{what} of {self!r}: it has a shape and a dtype but no values; keep decisions on values out of the "
+            "program (aj.where instead of if), or run it on real arrays."
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -198,17 +200,19 @@ def like(x: Any) -> Any:
     if isinstance(x, (list, tuple)):
         parts = [like(part) for part in x]
         return parts if isinstance(x, list) else tuple(parts)
-    if type(x) is ShapeArray or isinstance(x, np.generic) or not is_array(x):
+    if type(x) is ShapeArray or isinstance(x, np.generic) or not (is_array(x) and hasattr(x, "dtype")):
         return x
     return ShapeArray(x.shape, x.dtype)
 
 
 def operand(x: Any) -> Any:
     """x as functions take it: arrays of other backends as `ShapeArray`s without new memory, numbers unchanged."""
-    if type(x) is ShapeArray or isinstance(x, (bool, int, float, complex, type(None))):
+    if type(x) is ShapeArray:
         return x
     if isinstance(x, (list, tuple, np.generic)):
         x = np.asarray(x)
+    elif x is None or isinstance(x, (bool, int, float, complex)):
+        return x
     return bare(tuple(x.shape), as_dtype(x.dtype))
 
 

@@ -48,7 +48,7 @@ def _beside_bfloat16(kind: Any) -> Any:
 
 def promoted(*operands: Any) -> Dtype:
     """The common dtype of arrays."""
-    return functools.reduce(lambda a, b: resolved("add", a, b), map(kind, operands))  # type: ignore[return-value]
+    return functools.reduce(lambda a, b: resolved("add", a, b), map(kind, operands))
 
 
 def _floating(kind: Dtype) -> Dtype:

@@ -79,7 +79,8 @@ def classes(name: str, scores: Shape, target: Shape) -> None:
         remedy = ""
     soft = f", or probabilities {scores}" if name == "cross_entropy" else ""
     raise ShapeError(
-        f"{name}: scores {scores} have their classes on axis {axis}, so the target is {expected}{soft}, not {target}.{remedy}"
+        f"{name}: scores {scores} have their classes on axis {axis}, so the target is {expected}{soft}, not {target}."
+        f"{remedy}"
     )
 
 

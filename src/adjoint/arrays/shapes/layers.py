@@ -1,4 +1,4 @@
-"""Coarse functions: the FLOPs of the composition they stand for, one pass over memory, and a look at the shapes before."""
+"""Coarse functions: a look at the shapes, then the FLOPs of the composition they stand for in one pass over memory."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _update(name: str, how: dict[str, Any], **groups: Any) -> None:
 
 
 COMPOSED = [name for name, f in FUNCTIONS.items() if f.__module__ == elementwise.__name__ and f.table.composed]  # type: ignore[attr-defined]
-FUSED = {
+FUSED: dict[str, Function] = {
     **dict.fromkeys(COMPOSED, _floating),
     **dict.fromkeys(("clip", "hardtanh", "relu6", "rsqrt"), _anything),
     "layer_norm": _layer_norm,
@@ -186,7 +186,7 @@ FUSED = {
     "rms_norm": _rms_norm,
     "softmax": _along,
 }
-CHECKED = {
+CHECKED: dict[str, Function] = {
     "affine": _linear,
     "cross_entropy": _classes,
     "expand_dims": _expand_dims,

@@ -85,7 +85,7 @@ def _is_basic(part: Any) -> bool:
 def _picked(shape: Shape, parts: tuple[Any, ...]) -> Shape:
     """The shape of x[parts], from NumPy itself on entries of zero bytes."""
     known = [_index(part) for part in parts]
-    picked = np.empty(shape, "V0")[tuple(known)].shape
+    picked: Shape = np.empty(shape, "V0")[tuple(known)].shape
     for part in parts:
         if type(part) is ShapeArray and part.dtype == BOOL:
             part.item()  # how many entries a mask picks is a matter of its values

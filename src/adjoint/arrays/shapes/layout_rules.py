@@ -59,16 +59,17 @@ def concatenate(shapes: Sequence[Shape], axis: Any) -> Shape:
     along = axis_in("concatenate", axis, first)
     for i, shape in enumerate(shapes):
         if len(shape) != len(first):
+            small, large = sorted((first, shape), key=len)
             raise ShapeError(
-                f"concatenate: array 0 has {count_of(len(first), 'axis', 'axes')}, {first}, and array {i} has "
-                f"{len(shape)}, {shape}.{axis_remedy(*sorted((first, shape), key=len), 'x')}"
+                f"concatenate: {first} and {shape} (array {i}) have {len(first)} and {len(shape)} axes; all need the "
+                f"same number.{axis_remedy(small, large, f'array_{i if small == shape else 0}', True)}"
             )
         for a, (m, n) in enumerate(zip(first, shape, strict=True)):
             if a != along and m != n:
                 alone = all(b == a or first[b] == shape[b] for b in range(len(first)))
                 raise ShapeError(
-                    f"concatenate: {first} and {shape} (array {i}) differ on axis {a}, {m} against {n}; only axis {along}, "
-                    f"along which they are joined, may differ.{f' Join along axis {a}.' if alone else ''}"
+                    f"concatenate: {first} and {shape} (array {i}) differ on axis {a}, {m} against {n}; only axis "
+                    f"{along}, along which they are joined, may differ.{f' Join along axis {a}.' if alone else ''}"
                 )
     return (*first[:along], sum(shape[along] for shape in shapes), *first[along + 1 :])
 
@@ -137,8 +138,8 @@ def bad_key(shape: Shape, parts: tuple[Any, ...], error: Exception) -> Exception
     used = [0 if part is None or part is ... else _axes_taken(part) for part in parts]
     if sum(used) > len(shape):
         return ShapeError(
-            f"getitem: {count_of(sum(used), 'index', 'indices')} for the {count_of(len(shape), 'axis', 'axes')} of {shape}: "
-            "leave some out, or add axes with None."
+            f"getitem: {count_of(sum(used), 'index', 'indices')} for {shape}, which has "
+            f"{count_of(len(shape), 'axis', 'axes')}: leave some out, or add axes with None."
         )
     for i, part in enumerate(parts):
         if isinstance(part, (int, np.integer)):
@@ -164,7 +165,7 @@ def along(name: str, shape: Shape, indices: Shape, axis: Any) -> Shape:
     if len(shape) != len(indices):
         raise ShapeError(
             f"{name}: {shape} and indices {indices}: both need the same number of axes, {len(shape)} against "
-            f"{len(indices)}.{axis_remedy(indices, picked_from, 'indices')}"
+            f"{len(indices)}.{axis_remedy(indices, picked_from, 'indices', True)}"
         )
     rest = broadcast(name, picked_from, (*indices[:a], 1, *indices[a + 1 :]))
     return (*rest[:a], indices[a], *rest[a + 1 :])

@@ -25,12 +25,12 @@ def count_of(n: int, noun: str, plural: str = "") -> str:
 def axis_in(name: str, axis: Any, shape: Shape, ndim: int | None = None) -> int:
     """The axis counted from the front."""
     n = len(shape) if ndim is None else ndim
-    axis = operator.index(axis)
-    if not -n <= axis < n:
+    place = operator.index(axis)
+    if not -n <= place < n:
         remedy = f"use {-n} to {n - 1}" if n else "a scalar has none"
         whose = shape if ndim is None else f"the result, {shape} with a new axis"
         raise ShapeError(f"{name}: axis {axis} is out of range for {whose}: {remedy}.")
-    return axis % n
+    return place % n
 
 
 def axes_in(name: str, axis: Any, shape: Shape) -> tuple[int, ...]:
@@ -97,11 +97,11 @@ def _broadcast_remedy(x: Shape, y: Shape) -> str:
     return axis_remedy(small, large, symbol)
 
 
-def axis_remedy(small: Shape, large: Shape, symbol: str) -> str:
-    """Where a new axis would make the smaller shape fit the larger one, if anywhere."""
+def axis_remedy(small: Shape, large: Shape, symbol: str, leading: bool = False) -> str:
+    """Where a new axis would make the smaller shape fit the larger one, if anywhere; broadcasting needs no `leading`."""
     for places in combinations(range(len(large)), len(small)) if len(small) < len(large) else ():
         if all(large[place] == n for place, n in zip(places, small, strict=True)):
-            first = places[0] if places else 0
+            first = places[0] if places and not leading else 0
             shape = tuple([large[a] if a in places else 1 for a in range(first, len(large))])
             index = ", ".join([":" if a in places else "None" for a in range(first, len(large))])
             return f" Add an axis: {symbol}[{index}] has shape {shape}."
@@ -119,8 +119,8 @@ def broadcast_to(shape: Shape, target: Shape) -> None:
         )
     axis = next(a for a in range(-1, -len(shape) - 1, -1) if shape[a] not in (target[a], 1))
     raise ShapeError(
-        f"broadcast_to: {shape} does not fit {target}: axis {axis} is {shape[axis]} against {target[axis]}; aligned from "
-        f"the right, sizes must be equal or 1.{axis_remedy(shape, target, 'x')}"
+        f"broadcast_to: {shape} does not fit {target}: axis {axis} is {shape[axis]} against {target[axis]}; "
+        f"aligned from the right, sizes must be equal or 1.{axis_remedy(shape, target, 'x')}"
     )
 
 
@@ -146,8 +146,8 @@ def matmul(x: Shape, y: Shape, name: str = "matmul") -> Shape:
     except ShapeError:
         axis = next(a for a in range(-3, -min(len(x), len(y)) - 1, -1) if x[a] != y[a] and 1 not in (x[a], y[a]))
         raise ShapeError(
-            f"{name}: {x} @ {y}: batch axes do not broadcast, axis {axis} is {x[axis]} against {y[axis]}; before the last "
-            "two axes, sizes must be equal or 1."
+            f"{name}: {x} @ {y}: batch axes do not broadcast, axis {axis} is {x[axis]} against {y[axis]}; before "
+            "the last two axes, sizes must be equal or 1."
         ) from None
     return (*batch, *x[-2:-1], *(y[-1:] if len(y) > 1 else ()))
 

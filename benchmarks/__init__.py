@@ -1,0 +1,1 @@
+"""Every speed claim, side by side with its peers in one run."""

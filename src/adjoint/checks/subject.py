@@ -1,0 +1,204 @@
+"""What a check looks at: a function from flat float64 vectors, one an operand, to one flat vector; and its Jacobian."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optree
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Shape, backend, is_array
+from adjoint.checks.differences import Vector
+from adjoint.errors import DtypeError
+from adjoint.transforms import linearize, vjp
+from adjoint.trees import NAMESPACE, Structure, differentiable, flatten
+
+
+class Operand:
+    """A differentiated array among the arguments: its name, its shape, its numbers in float64."""
+
+    __slots__ = ("array", "cast", "name", "shape", "start")
+
+    def __init__(self, name: str, x: Any) -> None:
+        self.name = name
+        self.shape: Shape = tuple(np.shape(x))
+        self.array = xp.astype(x if is_array(x) else np.asarray(x), "float64")
+        self.cast = str(getattr(x, "dtype", "float64")).removeprefix("torch.")
+        self.start = numbers(self.array)
+
+    def at(self, point: Vector) -> Any:
+        """The point as an array of this shape, beside the operand's own."""
+        return xp.asarray(self.array, point.reshape(self.shape).copy(), "float64")
+
+    def entry(self, j: int) -> str:
+        """The name of entry j, counted in row-major order."""
+        return entry_name(self.name, self.shape, j)
+
+
+class Subject:
+    """A function with all its arguments; what is not a checked operand is held."""
+
+    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], wrt: int | Sequence[int] | None) -> None:
+        self.f = f
+        self.args = args
+        chosen = range(len(args)) if wrt is None else (wrt,) if isinstance(wrt, int) else wrt
+        roots = argument_names(f, len(args))
+        trees = {i: (roots[i], args[i]) for i in chosen}
+        if wrt is None and not optree.tree_is_leaf(f, namespace=NAMESPACE):
+            trees[-1] = (type(f).__name__, f)
+        self.structures = {i: Structure(tree) for i, (_, tree) in trees.items()}
+        self.operands = [
+            Operand(name, x)
+            for i, (root, tree) in trees.items()
+            for name, x in zip(self._paths(i, root), self.structures[i].leaves(tree), strict=True)
+        ]
+        if not self.operands:
+            raise DtypeError(f"check: no argument of {name_of(f)} holds a floating array to differentiate.")
+        self.points = [operand.start for operand in self.operands]
+        self.outputs, self.unit = self._outputs()
+
+    def _paths(self, i: int, root: str) -> list[str]:
+        structure = self.structures[i]
+        paths = structure.treedef.accessors()
+        return [path_name(root, path) for path, wanted in zip(paths, structure.mask, strict=True) if wanted]
+
+    def _outputs(self) -> tuple[list[tuple[str, Any]], float]:
+        try:
+            y = self.result([x.at(point) for x, point in zip(self.operands, self.points, strict=True)])
+        except (TypeError, ValueError, RuntimeError) as error:
+            cast = {x.cast for x in self.operands} - {"float64"}
+            if not cast:
+                raise
+            raise DtypeError(
+                f"check: operands of {', '.join(sorted(cast))} are checked in float64, where {name_of(self.f)} failed "
+                f"({error}): pass the arrays that it refers to as arguments too, or cast them."
+            ) from error
+        leaves, treedef = flatten(y)
+        outputs = [
+            (path_name("value", path), part)
+            for path, part in zip(treedef.accessors(), leaves, strict=True)
+            if differentiable(part)
+        ]
+        if not outputs:
+            raise DtypeError(f"check: {name_of(self.f)} returned no floating array, but {type(y).__name__}.")
+        return outputs, max(rounding_unit(part) for _, part in outputs)
+
+    def result(self, leaves: Sequence[Any]) -> Any:
+        """f's value with other arrays in the operands' places."""
+        given = iter(leaves)
+        trees = {i: s.whole([next(given) for _ in range(sum(s.mask))]) for i, s in self.structures.items()}
+        return trees.get(-1, self.f)(*[trees.get(i, x) for i, x in enumerate(self.args)])
+
+    def floats(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """The floating arrays in that value."""
+        return tuple(part for part in flatten(self.result(leaves))[0] if differentiable(part))
+
+    def arrays(self, points: Sequence[Vector]) -> tuple[Any, ...]:
+        """The points as the operands' arrays."""
+        return tuple(x.at(point) for x, point in zip(self.operands, points, strict=True))
+
+    def value(self, points: Sequence[Vector]) -> Vector:
+        """f's value there, its outputs joined."""
+        return joined(self.floats(self.arrays(points)))
+
+    def output_entry(self, i: int) -> str:
+        """The name of entry i of the joined outputs."""
+        return output_entry(self.outputs, i)
+
+
+class Local:
+    """Value and Jacobian of a subject at a point: as the map of `linearize`, and the pullback of `vjp`."""
+
+    def __init__(self, subject: Subject, points: Sequence[Vector]) -> None:
+        self.subject = subject
+        arrays = subject.arrays(points)
+        y, self.J = linearize(subject.floats, arrays)
+        self.pullback = vjp(lambda *leaves: subject.floats(leaves), *arrays)[1]
+        self.value = joined(y)
+
+    def push(self, k: int, v: Vector) -> Vector:
+        """J v for a tangent of operand k."""
+        operands = self.subject.operands
+        return joined(self.J.apply(tuple(x.at(v if i == k else 0.0 * x.start) for i, x in enumerate(operands))))
+
+    def pull(self, k: int, u: Vector) -> tuple[Vector, Vector]:
+        """Operand k's part of Jᵀ u, by the map and by the pullback."""
+        parts, start = [], 0
+        for _, like in self.subject.outputs:
+            stop = start + int(np.prod(np.shape(like)))
+            part = u[start:stop].reshape(np.shape(like))
+            parts.append(xp.asarray(like, part, getattr(like, "dtype", None)))
+            start = stop
+        cotangent = tuple(parts)
+        return numbers(self.J.adjoint(cotangent)[k]), numbers(self.pullback(cotangent)[k])
+
+    def matrix(self, k: int) -> Vector:
+        """The columns of J's dense form that belong to operand k."""
+        n = len(self.subject.points[k])
+        rows: Vector = np.concatenate([numbers(row[k]).reshape(-1, n) for row in self.J.dense()])
+        return rows
+
+
+def numbers(x: Any) -> Vector:
+    """An array of any backend as a flat vector of float64."""
+    x = backend(type(x)).to_numpy(x) if is_array(x) else x
+    return np.array(x, np.float64).reshape(-1)
+
+
+def joined(parts: Sequence[Any]) -> Vector:
+    """Arrays as one flat vector."""
+    return np.concatenate([numbers(part) for part in parts])
+
+
+def rounding_unit(x: Any) -> float:
+    """The distance from 1 to the next number in x's dtype, 0 for integers."""
+    name = str(getattr(x, "dtype", "float64")).removeprefix("torch.")
+    if "float" not in name:
+        return 0.0
+    return 2.0**-7 if name == "bfloat16" else float(np.finfo(name).eps)
+
+
+def name_of(f: Any) -> str:
+    """A name for f in messages."""
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def argument_names(f: Any, count: int) -> list[str]:
+    """The names of f's first positional parameters, numbered where f does not tell them."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()
+    names: list[str] = []
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL:
+            names += [f"{p.name}[{i}]" for i in range(count - len(names))]
+        elif p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD:
+            names.append(p.name)
+    return [*names, *(f"argument {i}" for i in range(len(names), count))][:count]
+
+
+def path_name(root: str, path: Any) -> str:
+    """A leaf's place in a tree as Python writes it: net.layers[0].weight."""
+    for entry in path:
+        root += f".{entry.entry}" if type(entry) is optree.FlattenedEntry else entry.codify("")
+    return root
+
+
+def entry_name(name: str, shape: Shape, j: int) -> str:
+    """An entry of an array as Python writes it: x[0, 2]; a scalar's is its name."""
+    return f"{name}[{', '.join(str(i) for i in np.unravel_index(j, shape))}]" if shape else name
+
+
+def output_entry(outputs: Sequence[tuple[str, Any]], i: int) -> str:
+    """The name of entry i of named arrays joined."""
+    for name, part in outputs[:-1]:
+        size = int(np.prod(np.shape(part)))
+        if i < size:
+            return entry_name(name, tuple(np.shape(part)), i)
+        i -= size
+    name, part = outputs[-1]
+    return entry_name(name, tuple(np.shape(part)), i)

@@ -1,0 +1,48 @@
+"""Gradients kept within bounds, as PyTorch does it; trees in, new trees out, None where a part is frozen."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array
+from adjoint.trees import flatten
+from adjoint.trees import map as tree_map
+
+EPS = 1e-6
+
+
+def clip_grad_norm(grads: Any, max_norm: float, norm_type: float = 2.0) -> tuple[Any, Array]:
+    """(gradients · min(1, max_norm / (norm + 1e-6)), norm), the p-norm of all entries of the tree together.
+
+    `norm_type` is p, `math.inf` for the largest entry. A norm that is not finite goes through, as PyTorch's does: look
+    at it before stepping. Raises ValueError where max_norm is negative or p is not positive (Pascanu et al. 2013).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.optim.clip_grad_norm({"w": np.array([3.0, 4.0]), "b": None}, max_norm=1.0)
+    ({'w': array([0.6, 0.8]), 'b': None}, np.float64(5.0))
+    """
+    if not (max_norm >= 0 and norm_type > 0):
+        raise ValueError(f"clip_grad_norm: max_norm={max_norm} must be at least 0 and norm_type={norm_type} positive.")
+    leaves = [g for g in flatten(grads)[0] if 0 not in g.shape]
+    if not leaves:
+        return grads, 0.0
+    if norm_type == math.inf:
+        norm = xp.max(xp.stack([xp.max(xp.abs(g)) for g in leaves]))
+    else:
+        norm = sum(xp.sum(xp.abs(g) ** norm_type) for g in leaves) ** (1.0 / norm_type)
+    scale = xp.minimum(max_norm / (norm + EPS), 1.0)
+    return tree_map(lambda g: g * xp.astype(scale, g.dtype), grads), norm
+
+
+def clip_grad_value(grads: Any, clip_value: float) -> Any:
+    """Gradients with every entry limited to [-clip_value, clip_value].
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.optim.clip_grad_value([np.array([0.5, -7.0])], 1.0)
+    [array([ 0.5, -1. ])]
+    """
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value: clip_value={clip_value} must be at least 0.")
+    return tree_map(lambda g: xp.clip(g, -clip_value, clip_value), grads)
