@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.dispatch import is_array
 from adjoint.arrays.traced import Traced
-from adjoint.errors import DtypeError, ShapeError
+from adjoint.errors import ShapeError
 from adjoint.maps.base import LinearMap
 from adjoint.ops.define import plain
 from adjoint.program import Trees, jacobian_of
-from adjoint.tape import Tape, pull, push
+from adjoint.recording import Function, Recording, check_scalar
+from adjoint.tape import pull, push
 from adjoint.trees import Structure, flatten
-
-Function = Callable[..., Any]
 
 
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Function:
@@ -32,26 +29,21 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: boo
     >>> aj.value_and_grad(lambda w, x: aj.sum(aj.square(w * x)))(np.array([1.0, 2.0]), 3.0)
     (np.float64(45.0), array([18., 36.]))
     """
+    single = isinstance(argnums, int)
+    numbers: tuple[int, ...] = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @functools.wraps(f)
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
-        with Tape() as tape:
-            traced, inputs = _trace(tape, args, argnums, f)
-            try:
-                result = f(*traced, **kwargs)
-                y, aux = result if has_aux else (result, None)
-                edges = tape.edges
-                if not isinstance(y, Traced) or y.tape is not tape:
-                    _scalar(y, f)
-                    cotangents: dict[int, Any] = {}
-                else:
-                    _scalar(y.value, f)
-                    cotangents = pull(edges, {y.i: xp.ones_like(y.value)})
-            finally:
-                tape.release()
-        gradients = _gathered(inputs, cotangents, argnums)
-        value = _inside(y, tape)
-        return ((value, _inside_tree(aux, tape)) if has_aux else value), gradients
+        run = Recording(f, args, numbers, has_aux, kwargs=kwargs)
+        try:
+            y = run.value(run.result)
+            check_scalar(y, f)
+            i = run.place(run.result)
+            cotangents = {} if i is None else pull(run.edges, {i: xp.ones_like(y)})
+        finally:
+            run.tape.release()
+        gradients = tuple([argument.gradient(cotangents) for argument in run.arguments])
+        return ((y, run.value(run.aux)) if has_aux else y), gradients[0] if single else gradients
 
     return with_gradient
 
@@ -88,18 +80,27 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     >>> J.T @ np.array([1.0, 0.0])
     array([1., 2.])
     """
-    argument = primals[0] if len(primals) == 1 else primals
-    call = f if len(primals) == 1 else lambda packed: f(*packed)
-    with Tape() as tape:
-        (traced,), (inputs,) = _trace(tape, (argument,), 0, f, own=True)
-        result = call(traced)
-        y, aux = result if has_aux else (result, None)
-        edges = tape.edges
-    J = _as_map(tape, edges, inputs, y)
-    if tape.held:
-        weakref.finalize(J, tape.release)
-    value = _copied(_inside_tree(y, tape))
-    return (value, J, _inside_tree(aux, tape)) if has_aux else (value, J)
+    single = len(primals) == 1
+    packed = primals if single else (primals,)
+    run = Recording(f if single else lambda each: f(*each), packed, (0,), has_aux, own=True)
+    (argument,) = run.arguments
+    y = run.value(run.result)
+    tree = None if is_array(y) or isinstance(y, (int, float)) else Structure(y)
+    outputs = (run.result,) if tree is None else tree.leaves(run.result)
+    shapes = tuple(tuple(getattr(x, "shape", ())) for x in outputs)
+    leaves = {x.i: x.shape for x in argument.traced}
+    J = jacobian_of(
+        run.edges,
+        leaves,
+        [run.place(x) for x in outputs],
+        next(iter(leaves.values())) if argument.structure is None else tuple(leaves.values()),
+        shapes[0] if tree is None else shapes,
+    )
+    if argument.structure is not None or tree is not None:
+        J = Trees(J, argument.structure, tree)
+    if run.tape.held:
+        weakref.finalize(J, run.tape.release)
+    return (_copied(y), J, run.value(run.aux)) if has_aux else (_copied(y), J)
 
 
 def jacobian(f: Function, *primals: Any) -> LinearMap:
@@ -121,28 +122,24 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     >>> pullback(np.array([1.0]))
     (array([3.]), array([2.]))
     """
-    with Tape() as tape:
-        traced, inputs = _trace(tape, primals, tuple(range(len(primals))), f, own=True)
-        result = f(*traced)
-        y, aux = result if has_aux else (result, None)
-        edges = tape.edges
-    outputs, treedef = flatten(y)
-    places = [x.i if isinstance(x, Traced) and x.tape is tape else None for x in outputs]
-    shapes = [tuple(x.shape) for x in outputs]
+    run = Recording(f, primals, range(len(primals)), has_aux, own=True)
+    outputs, treedef = flatten(run.result)
 
     def pullback(u: Any) -> tuple[Any, ...]:
         cotangents: dict[int, Any] = {}
-        for i, part, shape in zip(places, treedef.flatten_up_to(u), shapes, strict=True):
-            if tuple(getattr(part, "shape", ())) != shape:
-                raise ShapeError(f"vjp: the cotangent's shape {np.shape(part)} is not the value's, {shape}.")
+        for x, part in zip(outputs, treedef.flatten_up_to(u), strict=True):
+            if tuple(getattr(part, "shape", ())) != tuple(x.shape):
+                raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {x.shape}.")
+            i = run.place(x)
             if i is not None:
                 cotangents[i] = cotangents[i] + part if i in cotangents else part
-        return tuple(_gathered(inputs, pull(list(edges), cotangents), (0,)))
+        found = pull(list(run.edges), cotangents)
+        return tuple([argument.gradient(found) for argument in run.arguments])
 
-    if tape.held:
-        weakref.finalize(pullback, tape.release)
-    value = _copied(_inside_tree(y, tape))
-    return (value, pullback, _inside_tree(aux, tape)) if has_aux else (value, pullback)
+    if run.tape.held:
+        weakref.finalize(pullback, run.tape.release)
+    y = _copied(run.value(run.result))
+    return (y, pullback, run.value(run.aux)) if has_aux else (y, pullback)
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -154,26 +151,18 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     """
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents; give one tangent a primal.")
-    with Tape() as tape:
-        traced, inputs = _trace(tape, tuple(primals), tuple(range(len(primals))), f)
-        try:
-            y = f(*traced)
-            edges = tape.edges
-            start: dict[int, Any] = {}
-            for entry, tangent in zip(inputs, tangents, strict=True):
-                for x, v in zip(entry.traced, entry.leaves(tangent), strict=True):
-                    if tuple(getattr(v, "shape", ())) != x.shape:
-                        raise ShapeError(f"jvp: a tangent's shape {np.shape(v)} is not its primal's, {x.shape}.")
-                    start[x.i] = v
-            values = push(edges, start)
-        finally:
-            tape.release()
-    outputs, treedef = flatten(y)
-    pushed = [
-        values[x.i] if isinstance(x, Traced) and x.tape is tape and x.i in values else xp.zeros_like(_inside(x, tape))
-        for x in outputs
-    ]
-    return _inside_tree(y, tape), treedef.unflatten(pushed)
+    run = Recording(f, primals, range(len(primals)))
+    try:
+        start: dict[int, Any] = {}
+        for argument, tangent in zip(run.arguments, tangents, strict=True):
+            start.update(zip([x.i for x in argument.traced], argument.leaves(tangent, "jvp"), strict=True))
+        pushed = push(run.edges, start)
+    finally:
+        run.tape.release()
+    outputs, treedef = flatten(run.result)
+    found = [pushed.get(run.place(x)) for x in outputs]  # type: ignore[arg-type]
+    zeros = [xp.zeros_like(run.value(x)) if v is None else v for x, v in zip(outputs, found, strict=True)]
+    return run.value(run.result), treedef.unflatten(zeros)
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
@@ -197,8 +186,7 @@ def ggn(model: Function, loss: Function, x: Any) -> LinearMap:
            [4., 8.]])
     """
     y, J = linearize(model, x)
-    H = jacobian(grad(loss), y)
-    return J.T @ H @ J
+    return J.T @ jacobian(grad(loss), y) @ J
 
 
 def stop_gradient(x: Any) -> Any:
@@ -222,120 +210,8 @@ def _stopped(x: Any) -> Any:
     return value
 
 
-# Taking arguments apart
-
-
-class Input:
-    """One differentiated argument: its structure and the traced values that stand for its leaves."""
-
-    __slots__ = ("structure", "traced")
-
-    def __init__(self, structure: Structure | None, traced: list[Traced]) -> None:
-        self.structure = structure
-        self.traced = traced
-
-    def leaves(self, tree: Any) -> Sequence[Any]:
-        """The leaves of a tangent of this argument."""
-        return (tree,) if self.structure is None else self.structure.leaves(tree)
-
-    def tree(self, leaves: Sequence[Any]) -> Any:
-        """The leaves of a cotangent as the argument's structure."""
-        return leaves[0] if self.structure is None else self.structure.tree(leaves)
-
-
-def _trace(
-    tape: Tape, args: tuple[Any, ...], argnums: int | tuple[int, ...], f: Function, own: bool = False
-) -> tuple[list[Any], list[Input]]:
-    traced, inputs = list(args), []
-    for k in (argnums,) if isinstance(argnums, int) else argnums:
-        try:
-            x = args[k]
-        except IndexError:
-            raise TypeError(f"argument {k} is to be differentiated, but {_name(f)} got {len(args)} arguments.") from None
-        if is_array(x) or isinstance(x, (int, float)):
-            leaf = tape.leaf(_leaf(x, tape, own, f))
-            traced[k] = leaf
-            inputs.append(Input(None, [leaf]))
-        else:
-            structure = Structure(x)
-            leaves = [tape.leaf(_leaf(part, tape, own, f)) for part in structure.leaves(x)]
-            if not leaves:
-                raise TypeError(f"argument {k} of {_name(f)} holds no floating array to differentiate: {type(x)}.")
-            traced[k] = structure.whole(leaves)
-            inputs.append(Input(structure, leaves))
-    return traced, inputs
-
-
-def _leaf(x: Any, tape: Tape, own: bool, f: Function) -> Array:
-    if isinstance(x, (int, float)) and not is_array(x):
-        return np.asarray(float(x))[()]
-    if not is_floating(x.dtype):
-        raise DtypeError(
-            f"{_name(f)} is to be differentiated in an array of {x.dtype}: only real floating numbers have a "
-            "derivative here; cast it, for instance x.astype('float64')."
-        )
-    if type(x) is Traced:
-        return x
-    if own:
-        return xp.copy(x)
-    tape.hold(x)
-    return x
-
-
-def _as_map(tape: Tape, edges: list[Any], entry: Input, y: Any) -> LinearMap:
-    out_tree = None if is_array(y) or isinstance(y, (int, float)) else Structure(_inside_tree(y, tape))
-    outputs = (y,) if out_tree is None else out_tree.leaves(y)
-    shapes = tuple(tuple(getattr(part, "shape", ())) for part in outputs)
-    leaves = {x.i: x.shape for x in entry.traced}
-    J = jacobian_of(
-        edges,
-        leaves,
-        [x.i if isinstance(x, Traced) and x.tape is tape else None for x in outputs],
-        next(iter(leaves.values())) if entry.structure is None else tuple(leaves.values()),
-        shapes[0] if out_tree is None else shapes,
-    )
-    return J if entry.structure is None and out_tree is None else Trees(J, entry.structure, out_tree)
-
-
-def _gathered(inputs: list[Input], cotangents: dict[int, Any], argnums: int | tuple[int, ...]) -> Any:
-    gradients = [entry.tree([_cotangent(x, cotangents.get(x.i)) for x in entry.traced]) for entry in inputs]
-    return gradients[0] if isinstance(argnums, int) else tuple(gradients)
-
-
-def _cotangent(x: Traced, u: Any) -> Any:
-    if u is None:
-        return xp.zeros_like(x.value)
-    return u if u.dtype == x.value.dtype else xp.astype(u, x.value.dtype)
-
-
-def _inside(y: Any, tape: Tape) -> Any:
-    return y.value if isinstance(y, Traced) and y.tape is tape else y
-
-
-def _inside_tree(y: Any, tape: Tape) -> Any:
-    if y is None or is_array(y) or isinstance(y, (int, float)):
-        return _inside(y, tape)
-    leaves, treedef = flatten(y)
-    return treedef.unflatten([_inside(leaf, tape) for leaf in leaves])
-
-
 def _copied(y: Any) -> Any:
     if is_array(y):
         return y if type(y) is Traced else xp.copy(y)
     leaves, treedef = flatten(y)
     return treedef.unflatten([_copied(leaf) if is_array(leaf) else leaf for leaf in leaves])
-
-
-def _scalar(y: Any, f: Function) -> None:
-    shape = getattr(y, "shape", () if isinstance(y, (int, float)) else None)
-    if shape is None or tuple(shape) != ():
-        what = f"of shape {tuple(shape)}" if shape is not None else f"of type {type(y).__name__}"
-        raise ShapeError(
-            f"grad needs a scalar loss, but {_name(f)} returned a value {what}: reduce it with aj.sum or aj.mean, or use "
-            "aj.linearize, aj.vjp or aj.jacobian for the derivative of an array"
-            f"{'; for (loss, aux) pass has_aux=True' if isinstance(y, tuple) else ''}."
-        )
-
-
-def _name(f: Function) -> str:
-    return getattr(f, "__name__", type(f).__name__)

@@ -9,7 +9,7 @@ import optree
 from adjoint.arrays.dispatch import Array, is_array, is_floating
 
 NAMESPACE = "adjoint"
-_trainable: dict[Any, list[bool]] = {}
+_roles: dict[Any, list[int]] = {}
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
@@ -27,51 +27,65 @@ def map(function: Any, tree: Any, *rest: Any) -> Any:
     return optree.tree_map(function, tree, *rest, namespace=NAMESPACE)
 
 
-def trainable(treedef: Any) -> list[bool]:
-    """For every leaf whether a gradient is wanted: False inside frozen parts and buffers of modules."""
-    mask = _trainable.get(treedef)
-    if mask is None:
-        mask = [True] * treedef.num_leaves
-        _forbid(treedef.unflatten(range(treedef.num_leaves)), mask, False)
-        _trainable[treedef] = mask
-    return mask
+FROZEN, FREE, OWNED = range(3)
 
 
-def _forbid(node: Any, mask: list[bool], frozen: bool) -> None:
+def roles(treedef: Any) -> list[int]:
+    """For every leaf: FROZEN where no gradient is wanted, OWNED inside a module, else FREE."""
+    found = _roles.get(treedef)
+    if found is None:
+        found = [FREE] * treedef.num_leaves
+        _assign(treedef.unflatten(range(treedef.num_leaves)), found, FREE)
+        _roles[treedef] = found
+    return found
+
+
+def _assign(node: Any, found: list[int], role: int) -> None:
     if isinstance(node, int):
-        mask[node] = not frozen
+        found[node] = role
         return
-    held = getattr(node, "_frozen", ())
+    held = getattr(node, "_frozen", None)
+    if held is not None and role == FREE:
+        role = OWNED
     children, _, entries, _ = optree.tree_flatten_one_level(node, namespace=NAMESPACE)
     for name, child in zip(entries, children, strict=True):
         if child is not None:
-            _forbid(child, mask, frozen or name in held)
+            _assign(child, found, FROZEN if held and name in held else role)
 
 
 class Structure:
-    """How a tree's differentiable leaves are laid out: takes trees apart into them and puts trees of them together."""
+    """How a tree's differentiable leaves are laid out: takes trees apart into them and puts trees of them together.
 
-    __slots__ = ("fixed", "mask", "treedef")
+    An array that stands in modules twice (tied weights) is one leaf.
+    """
+
+    __slots__ = ("fixed", "places", "treedef")
 
     def __init__(self, tree: Any) -> None:
         leaves, self.treedef = flatten(tree)
-        self.mask = [wanted and differentiable(x) for wanted, x in zip(trainable(self.treedef), leaves, strict=True)]
-        self.fixed = [None if m else x for m, x in zip(self.mask, leaves, strict=True)]
+        seen: dict[int, int] = {}
+        self.places: list[int | None] = [
+            seen.setdefault(id(x) if role == OWNED else -k, len(seen)) if role and differentiable(x) else None
+            for k, (role, x) in enumerate(zip(roles(self.treedef), leaves, strict=True))
+        ]
+        self.fixed = leaves
 
     def leaves(self, tree: Any) -> tuple[Any, ...]:
         """The differentiable leaves of a tree of this structure."""
-        parts = self.treedef.flatten_up_to(tree)
-        return tuple(x for x, m in zip(parts, self.mask, strict=True) if m)
+        found = {}
+        for x, place in zip(self.treedef.flatten_up_to(tree), self.places, strict=True):
+            if place is not None and place not in found:
+                found[place] = x
+        return tuple(found.values())
 
     def whole(self, leaves: Any) -> Any:
         """The tree itself with other differentiable leaves."""
-        given = iter(leaves)
-        return self.treedef.unflatten([next(given) if m else x for m, x in zip(self.mask, self.fixed, strict=True)])
+        pairs = zip(self.fixed, self.places, strict=True)
+        return self.treedef.unflatten([x if place is None else leaves[place] for x, place in pairs])
 
     def tree(self, leaves: Any) -> Any:
         """A tree of tangents or cotangents: None at the other leaves."""
-        given = iter(leaves)
-        return self.treedef.unflatten([next(given) if m else None for m in self.mask])
+        return self.treedef.unflatten([None if place is None else leaves[place] for place in self.places])
 
 
 def differentiable(x: Any) -> bool:

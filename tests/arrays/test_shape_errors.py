@@ -133,8 +133,9 @@ def test_operation_shapes_axis_and_remedy(f: Any, operands: Any, message: str, b
     assert message in str(caught.value)
 
 
-LINEAR = "linear: input (5, 3) by weight (3, 4): weight is (out, in) = (3, 4) but axis -1 of the input has 3 features, not 4."
-AFFINE = "affine: input (5, 3) by weight (4, 3): weight is (in, out) = (4, 3) but axis -1 of the input has 3 features, not 4."
+FEATURES = "but axis -1 of the input has 3 features, not 4."
+LINEAR = f"linear: input (5, 3) by weight (3, 4): weight is (out, in) = (3, 4) {FEATURES}"
+AFFINE = f"affine: input (5, 3) by weight (4, 3): weight is (in, out) = (4, 3) {FEATURES}"
 SCORES = (
     "cross_entropy: scores (8, 5, 9) have their classes on axis 1, so the target is (8, 9), or probabilities (8, 5, 9)"
 )
@@ -243,7 +244,7 @@ def test_broadcasting_fails_where_numpys_does_and_its_remedy_works(a: tuple[int,
     try:
         expected = (x + y).shape
     except ValueError:
-        with pytest.raises(ShapeError, match="add: .* do not broadcast: axis -") as caught:
+        with pytest.raises(ShapeError, match=r"add: .* do not broadcast: axis -") as caught:
             ShapeArray(a) + ShapeArray(b)
         if remedy := str(caught.value).partition("Add an axis: ")[2]:
             code, _, shape = remedy.rstrip(".").partition(" has shape ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import product
 from typing import Any
 
@@ -252,6 +253,41 @@ def test_products_count_what_pytorch_counts(f: Any, operands: list[tuple[int, ..
     assert tally.matmul_flops == torchs.get_total_flops()
 
 
+def attention(q: Any, k: Any, v: Any) -> Any:
+    return xp.softmax(q @ xp.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5) @ v
+
+
+@pytest.mark.covers("E01")
+def test_published_flops_of_attention() -> None:
+    q = ShapeArray((1, 12, 64, 64))
+    with count() as tally:
+        attention(q, q, q)
+    assert tally.matmul_flops == 12_582_912
+
+
+@pytest.mark.covers("E01")
+def test_published_flops_of_gpt2() -> None:
+    """nanoGPT's transformer_sizing.ipynb: GPT-2 small without biases, forward on 1024 tokens."""
+    time, d, heads, layers, vocabulary = 1024, 768, 12, 12, 50257
+    weights = {"qkv": (3 * d, d), "out": (d, d), "up": (4 * d, d), "down": (d, 4 * d)}
+    w = {name: ShapeArray(shape) for name, shape in weights.items()}
+    x, table = ShapeArray((1, time, d)), ShapeArray((vocabulary, d))
+
+    def block(x: Any) -> Any:
+        qkv = xp.split(xp.linear(xp.layer_norm(x), w["qkv"]), 3, -1)
+        parted = [xp.swapaxes(xp.reshape(part, (1, time, heads, d // heads)), 1, 2) for part in qkv]
+        mixed = xp.reshape(xp.swapaxes(attention(*parted), 1, 2), (1, time, d))
+        x = x + xp.linear(mixed, w["out"])
+        return x + xp.linear(xp.gelu(xp.linear(xp.layer_norm(x), w["up"])), w["down"])
+
+    with count() as tally:
+        for _ in range(layers):
+            x = block(x)
+        logits = xp.linear(xp.layer_norm(x), table)
+    assert logits.shape == (1, time, vocabulary)
+    assert tally.matmul_flops == 291_648_307_200
+
+
 def test_a_product_and_its_gradients_cost_three_times_the_product() -> None:
     x, w = ShapeArray((6, 5)), ShapeArray((7, 5))
     with count() as forward:
@@ -274,6 +310,7 @@ def test_a_product_and_its_gradients_cost_three_times_the_product() -> None:
         (lambda x: xp.einsum("ij->j", x), 12),
         (lambda x: xp.einsum("ij,ij->ij", x, x), 12),
         (lambda x: xp.softmax(x), 5 * 12),
+        (lambda x: xp.clip(x, -1.0, max=ShapeArray((4,))), 2 * 12),
         (lambda x: xp.gelu(x), 5 * 12),
         (lambda x: xp.linear(x, ShapeArray((5, 4)), ShapeArray((5,))), 2 * 3 * 4 * 5 + 3 * 5),
         (lambda x: xp.segment_sum(x, ShapeArray((3,), "int64"), 7), 12),
@@ -406,6 +443,16 @@ def test_a_chain_under_grad_keeps_what_backward_needs() -> None:
         aj.grad(chain)(x)
     assert plain.peak_bytes == 2 * 8 * n
     assert links * 8 * n <= taped.peak_bytes <= (links + 4) * 8 * n
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_duplicate_has_memory_of_its_own(duplicate: Any) -> None:
+    with count() as tally:
+        x = ShapeArray((10,))
+        y = duplicate(x)
+        del x
+    assert told(y) == ((10,), np.float32)
+    assert (tally.live_bytes, tally.peak_bytes) == (40, 80)
 
 
 def test_counts_nest_and_are_off_outside() -> None:

@@ -5,11 +5,26 @@ A backend whose arrays can change (NumPy, PyTorch) updates them in place and ret
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from adjoint.arrays import elementwise as el
 from adjoint.arrays.dispatch import Array, composition
+
+
+def _number(x: Any) -> Any:
+    """NumPy's scalars as Python's numbers, which widen no float32 array; others as they are."""
+    return x.item() if isinstance(x, (np.generic, np.ndarray)) else x
+
+
+def _bias_correction(beta: float, t: Any) -> Any:
+    """1 - βᵗ, to full precision also where t is an array in float32 and β near 1."""
+    if isinstance(t, (int, float)):
+        return 1.0 - beta**t
+    return -el.expm1(t * math.log(beta)) if beta else 1.0
 
 
 @composition
@@ -26,6 +41,7 @@ def sgd_update(
     weight_decay: float,
 ) -> tuple[list[Array], list[Array] | None]:
     """g ← g + λp; v ← μv + (1 - τ)g; p ← p - lr·v, or - lr·(g + μv) with Nesterov (PyTorch's form of SGD)."""
+    lr, dampening = _number(lr), _number(dampening)
     decayed = [g + weight_decay * p for p, g in zip(arrays, grads, strict=True)] if weight_decay else grads
     if velocities is None:
         return [p - lr * g for p, g in zip(arrays, decayed, strict=True)], None
@@ -53,8 +69,8 @@ def adam_update(
 
     m ← β₁m + (1 - β₁)g; v ← β₂v + (1 - β₂)g²; p ← p - lr·λp - lr·(m/(1 - β₁ᵗ)) / (√(v/(1 - β₂ᵗ)) + eps).
     """
-    b1, b2 = betas
-    c1, c2 = 1.0 - b1**t, (1.0 - b2**t) ** 0.5
+    (b1, b2), t, lr = betas, _number(t), _number(lr)
+    c1, c2 = _bias_correction(b1, t), _bias_correction(b2, t) ** 0.5
     new_p, new_m, new_v = [], [], []
     for p, g, m, v in zip(arrays, grads, first, second, strict=True):
         if weight_decay:

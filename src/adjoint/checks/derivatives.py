@@ -159,7 +159,7 @@ class Examination:
     def _rays(self, local: Local) -> list[Ray]:
         spread = [self.scale * self.rng.normal(size=self.n) for _ in range(RAYS)]
         entries = list(np.diag(self.scale)) if self.n <= ENTRYWISE else []
-        self.noise = np.maximum(noise(self.curve(spread[0])), self.subject.unit * np.abs(local.value))
+        self.noise = np.maximum(noise(self.curve(spread[0])), 0.25 * self.subject.unit * np.abs(local.value))
         return [self._ray(local, v) for v in (*entries, *spread)]
 
     def _ray(self, local: Local, v: Vector) -> Ray:

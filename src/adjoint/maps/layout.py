@@ -11,8 +11,8 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
-from adjoint.maps.base import NONE, ORTHOGONAL, LinearMap
-from adjoint.maps.spaces import Space, lead_of, negative_axes
+from adjoint.maps.base import ORTHOGONAL, LinearMap
+from adjoint.maps.spaces import Space, lead_of, negative_axes, ravel, size, unravel
 
 
 class Reshape(LinearMap):
@@ -24,7 +24,7 @@ class Reshape(LinearMap):
     """
 
     __slots__ = ("in_shape", "out_shape")
-    properties = NONE
+    properties = ORTHOGONAL
 
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
         self.in_shape = in_shape
@@ -48,6 +48,38 @@ class Reshape(LinearMap):
         return np.eye(math.prod(self.in_shape))
 
 
+class Flatten(LinearMap):
+    """All entries in one vector, those of a product of spaces one after the other; the adjoint puts them back.
+
+    >>> import adjoint as aj
+    >>> aj.Flatten(((2, 3), (4,)))
+    Flatten: ((2, 3), (4,)) → (10,)
+    """
+
+    __slots__ = ("in_shape",)
+    properties = ORTHOGONAL
+
+    def __init__(self, shape: Space) -> None:
+        self.in_shape = shape
+
+    @property
+    def out_shape(self) -> Space:  # type: ignore[override]
+        """(n,)."""
+        return (size(self.in_shape),)
+
+    def apply(self, v: Any) -> Any:
+        """v as a vector."""
+        return ravel(v, self.in_shape)
+
+    def adjoint(self, u: Any) -> Any:
+        """The entries of u in the space."""
+        return unravel(u, self.in_shape)
+
+    def matrix(self) -> Array:
+        """The identity matrix."""
+        return np.eye(size(self.in_shape))
+
+
 class Permute(LinearMap):
     """Axes in another order: axis i of the result is axis axes[i]; the adjoint is the inverse order.
 
@@ -57,6 +89,7 @@ class Permute(LinearMap):
     """
 
     __slots__ = ("axes", "in_shape")
+    properties = ORTHOGONAL
 
     def __init__(self, axes: Sequence[int], in_shape: Shape) -> None:
         self.axes = tuple(a - len(in_shape) if a >= 0 else a for a in axes)

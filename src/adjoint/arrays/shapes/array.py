@@ -116,6 +116,9 @@ class ShapeArray:
         """The last two axes exchanged."""
         return layout.swapaxes(self, -1, -2)
 
+    def __reduce__(self) -> Any:
+        return ShapeArray, (self.shape, self.dtype)
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of an array without axes")

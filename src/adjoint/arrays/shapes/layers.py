@@ -34,6 +34,10 @@ def _spec(x: Any) -> Any:
     return tuple(x) if isinstance(x, list) else x
 
 
+def _array(x: Any) -> Any:
+    return bare(*x) if type(x) is Spec else x
+
+
 def _composition(name: str) -> Function:
     return FUNCTIONS[name].table.composed  # type: ignore[attr-defined, no-any-return]
 
@@ -44,7 +48,7 @@ def _fused(name: str, check: Function) -> Function:
     @functools.lru_cache(maxsize=1024, typed=True)
     def plan(*operands: Any, **options: Any) -> tuple[list[Spec], bool, int, int]:
         with count_apart() as tally:
-            result = _composition(name)(*[bare(*x) if type(x) is Spec else x for x in operands], **options)
+            result = _composition(name)(*map(_array, operands), **{key: _array(x) for key, x in options.items()})
         several = isinstance(result, tuple)
         specs = [_spec(x) for x in (result if several else (result,))]
         return specs, several, tally.flops, tally.matmul_flops
@@ -52,7 +56,7 @@ def _fused(name: str, check: Function) -> Function:
     def call(*operands: Any, **options: Any) -> Any:
         known = [operand(x) if hasattr(x, "dtype") else x for x in operands]
         check(name, *known, **options)
-        specs, several, flops, products = plan(*map(_spec, known), **{k: _spec(x) for k, x in options.items()})
+        specs, several, flops, products = plan(*map(_spec, known), **{key: _spec(x) for key, x in options.items()})
         results = [ShapeArray(*spec) for spec in specs]
         spend(name, flops, products, [*known, *results])
         return tuple(results) if several else results[0]

@@ -98,7 +98,7 @@ def _broadcast_remedy(x: Shape, y: Shape) -> str:
 
 
 def axis_remedy(small: Shape, large: Shape, symbol: str, leading: bool = False) -> str:
-    """Where a new axis would make the smaller shape fit the larger one, if anywhere; broadcasting needs no `leading`."""
+    """Where a new axis would make the smaller shape fit the larger; broadcasting adds `leading` ones itself."""
     for places in combinations(range(len(large)), len(small)) if len(small) < len(large) else ():
         if all(large[place] == n for place, n in zip(places, small, strict=True)):
             first = places[0] if places and not leading else 0

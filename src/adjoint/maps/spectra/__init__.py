@@ -73,8 +73,9 @@ def svd(map: LinearMap, k: int | None = None) -> SVD:
     """Singular triplets, all or the k largest."""
     without = k is not None and lanczos.cheaper(map, wanted(k), vectors=True)
     found = lanczos.triplets(map, k) if k is not None and without else vectors.factors(map, "svd()")
-    S = found.spectrum.listed(k)
-    return SVD(_elements(map, found.left[: len(S)], False), S, _elements(map, found.right[: len(S)], True))
+    k = min(len(found.values), len(found.values) if k is None else k)
+    S = found.spectrum(map).listed(k)
+    return SVD(_elements(map, found.left[:k], False), S, _elements(map, found.right[:k], True))
 
 
 def kernel(map: LinearMap, tol: float | None = None) -> Subspace:

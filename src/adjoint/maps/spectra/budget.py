@@ -11,6 +11,7 @@ from adjoint.maps.matrices import Dense
 MATRIX_BYTES = 1 << 30  # the largest float64 array that is formed: 11,585 × 11,585 numbers
 MATRIX_FLOPS = 1e12  # about a minute of LAPACK's decompositions on two cores
 VECTOR_PENALTY = 8.0  # a product with one vector runs at an eighth of a matrix product's speed
+LARGEST = "norm(), svdvals(k), svd(k), frobenius() and stable_rank() work without it"
 
 
 def svd_flops(m: int, n: int, vectors: bool = False) -> float:
@@ -42,13 +43,13 @@ def affordable(m: int, n: int, vectors: bool = False, count: int = 1) -> bool:
     return 8.0 * count * numbers <= MATRIX_BYTES and count * svd_flops(m, n, vectors) <= MATRIX_FLOPS
 
 
-def refuse(map: LinearMap, what: str, remedy: str) -> SpectrumError:
-    """The error for a question that needs a matrix too large to form."""
+def refusal(map: LinearMap, what: str, remedy: str = LARGEST) -> SpectrumError:
+    """The error for a question that only a matrix too large to form could answer for certain."""
     m, n = map.shape
     return SpectrumError(
-        f"{what} of {map!r} cannot be certified without its matrix, and at {m:,} × {n:,} that is {in_words(8.0 * m * n)} "
-        f"and {svd_flops(m, n):.1e} FLOPs, above the limits in adjoint.maps.spectra.budget ({in_words(MATRIX_BYTES)}, "
-        f"{MATRIX_FLOPS:.1e}): {remedy}."
+        f"{what} of {map!r} cannot be certified without its matrix; {m:,} × {n:,}, it would take {in_words(8.0 * m * n)} and "
+        f"{svd_flops(m, n):.1e} FLOPs, above the limits in adjoint.maps.spectra.budget ({in_words(MATRIX_BYTES)}, "
+        f"{MATRIX_FLOPS:.1e}); {remedy}."
     )
 
 

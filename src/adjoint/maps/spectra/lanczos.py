@@ -9,7 +9,7 @@ from adjoint.maps.base import LinearMap
 from adjoint.maps.flat import epsilon, pull, push
 from adjoint.maps.records import Number, Values
 from adjoint.maps.spectra import budget
-from adjoint.maps.spectra.spectrum import Factors, Spectrum
+from adjoint.maps.spectra.spectrum import Factors
 
 SKETCH, PROBES = 16, 48
 
@@ -34,22 +34,17 @@ def triplets(map: LinearMap, k: int) -> Factors:
     m, n = map.shape
     eps = epsilon(map)
     if not np.any(_answer(map)):
-        zeros = Spectrum(map.shape, eps, np.zeros(k), 0.0, "golub-kahan")
-        return Factors(np.eye(k, m), zeros, np.eye(k, n))
+        return Factors(np.eye(k, m), np.zeros(k), np.eye(k, n), np.zeros(k), "golub-kahan")
     try:
         u, s, v = svds(map.to_scipy(), k, tol=eps**0.75, rng=np.random.default_rng(0))
     except ArpackError as error:
         raise _unfinished(map, k, error) from None
     order = np.argsort(-s)
     left, values, right = u.T[order].astype(np.float64), s[order].astype(np.float64), v[order].astype(np.float64)
-    residuals = push(map, right) - values[:, None] * left, pull(map, left) - values[:, None] * right
-    bound = np.hypot(*map_norms(*residuals)) / 2**0.5 + max(m, n) ** 0.5 * eps * values[0]
-    return Factors(left, Spectrum((m, n), eps, values, bound, "golub-kahan"), right)
-
-
-def map_norms(*arrays: np.ndarray) -> list[float]:
-    """The Frobenius norm of each."""
-    return [float(np.linalg.norm(x)) for x in arrays]
+    forth = np.linalg.norm(push(map, right) - values[:, None] * left)
+    back = np.linalg.norm(pull(map, left) - values[:, None] * right)
+    bound = np.hypot(forth, back) / 2**0.5 + max(m, n) ** 0.5 * eps * values[0]
+    return Factors(left, values, right, np.full(k, bound), "golub-kahan")
 
 
 def eigenpairs(map: LinearMap, k: int) -> tuple[Values, np.ndarray]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from adjoint.errors import SpectrumError
+from adjoint.maps.base import LinearMap
+from adjoint.maps.flat import epsilon
 from adjoint.maps.records import Count, Number, Values
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -130,6 +134,20 @@ def _entropy(p: np.ndarray) -> np.ndarray:
     return -positive * np.log(positive)
 
 
+class Factors(NamedTuple):
+    """Singular triplets in float64: `left` (k, m) and `right` (k, n) hold orthonormal rows, `values` (k,) are sorted."""
+
+    left: np.ndarray
+    values: np.ndarray
+    right: np.ndarray
+    bound: np.ndarray
+    method: str
+
+    def spectrum(self, map: LinearMap) -> Spectrum:
+        """The values as those of the map."""
+        return Spectrum(map.shape, epsilon(map), self.values, self.bound, self.method)
+
+
 def rounded(n: int) -> float:
     """The relative rounding error of a sum of n positive numbers by halves, blocks of 128 eight at a time (NumPy's)."""
     return EPSILON * (12.0 + math.log2(n + 1.0) / 2.0)
@@ -145,3 +163,21 @@ def stable_rank_of(frobenius: Number, norm: Number) -> Number:
     methods = dict.fromkeys((*frobenius.method.split(", "), *norm.method.split(", ")))
     exact = not (frobenius.bound or norm.bound)
     return Number(value, 0.0 if exact else max(above - value, value - below) + 4 * EPSILON * value, ", ".join(methods))
+
+
+def svd_error(shape: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """How far LAPACK's singular values (…, k) of m×n matrices may be off, in float64.
+
+    The backward error of a stable SVD grows like √max(m, n) · ε · σ₁ (Higham & Mary 2019); with these constants the
+    bound holds with room to spare against exact arithmetic.
+    """
+    top = np.max(values, -1, keepdims=True, initial=0.0)
+    bound: np.ndarray = EPSILON * ((1.0 + 0.5 * max(shape) ** 0.5) * top + 2.0 * values)
+    return bound
+
+
+def product_error(x: np.ndarray, dx: np.ndarray, y: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """The error of all products of x, off by dx, and y, off by dy; multiplying by 1 rounds nothing."""
+    rounding = EPSILON * np.outer(x, y) * ~np.logical_or.outer(x == 1.0, y == 1.0)
+    error: np.ndarray = np.outer(dx, y + dy) + np.outer(x, dy) + rounding
+    return error

@@ -10,29 +10,18 @@ import numpy as np
 
 from adjoint.maps.algebra import Block, Composition, Kronecker, factor
 from adjoint.maps.base import Adjoint, LinearMap
-from adjoint.maps.spectra.budget import affordable
 from adjoint.maps.elementary import Cast, Diagonal, Negate, Scale, Zero
 from adjoint.maps.flat import epsilon, formed, numbers, to_numpy
 from adjoint.maps.layout import Broadcast, Concatenate, DiagonalPart, Slice, Take, TakeAlong
 from adjoint.maps.matrices import Dense, LeftProduct, LowRank, Outer, RightProduct, Weighting
 from adjoint.maps.reductions import LogSoftmax, Normalization, Reduce, Softmax
 from adjoint.maps.spaces import size
-from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, rounded
+from adjoint.maps.spectra.budget import affordable
+from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, product_error, rounded, svd_error
 from adjoint.maps.subspaces import Projection, Subspace
 from adjoint.program import Trees
 
 Of = Callable[[LinearMap], Spectrum]
-
-
-def svd_error(matrix_shape: Sequence[int], values: np.ndarray) -> np.ndarray:
-    """How far LAPACK's singular values (…, k) of an m×n matrix may be off, in float64.
-
-    The backward error of a stable SVD grows like √max(m, n) · ε · σ₁ (Higham & Mary 2019); the constants hold with room
-    to spare against exact arithmetic.
-    """
-    top = np.max(values, -1, keepdims=True, initial=0.0)
-    bound: np.ndarray = EPSILON * ((1.0 + 0.5 * max(matrix_shape) ** 0.5) * top + 2.0 * values)
-    return bound
 
 
 @functools.singledispatch
@@ -249,11 +238,9 @@ def _(map: Adjoint | Trees, of: Of) -> Spectrum:
 @structure.register
 def _(map: Kronecker, of: Of) -> Spectrum:
     a, b = of(map.left), of(map.right)
-    values = np.outer(a.values, b.values)
-    rounding = EPSILON * values * ~np.logical_or.outer(a.values == 1.0, b.values == 1.0)
-    error = np.outer(a.bound, b.values + b.bound) + np.outer(a.values, b.bound) + rounding
-    counts = np.outer(a.counts, b.counts)
-    return Spectrum(map.shape, epsilon(map), values.ravel(), error.ravel(), methods([a, b]), counts.ravel())
+    values, counts = np.outer(a.values, b.values).ravel(), np.outer(a.counts, b.counts).ravel()
+    error = product_error(a.values, a.bound, b.values, b.bound).ravel()
+    return Spectrum(map.shape, epsilon(map), values, error, methods([a, b]), counts)
 
 
 @structure.register

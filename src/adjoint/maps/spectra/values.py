@@ -49,7 +49,7 @@ def leading(map: LinearMap, k: int) -> Spectrum:
     found = structure(map, lambda part: leading(part, k))
     if found is not None:
         return found
-    return lanczos.triplets(map, k).spectrum if lanczos.cheaper(map, k) else spectrum(map, f"svdvals({k})")
+    return lanczos.triplets(map, k).spectrum(map) if lanczos.cheaper(map, k) else spectrum(map, f"svdvals({k})")
 
 
 def frobenius(map: LinearMap) -> Number:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.errors import SpectrumError
 from adjoint.maps.algebra import Composition, Kronecker
 from adjoint.maps.base import Adjoint, LinearMap
 from adjoint.maps.elementary import Diagonal
@@ -14,7 +15,7 @@ from adjoint.maps.flat import epsilon, formed, numbers
 from adjoint.maps.matrices import LowRank
 from adjoint.maps.records import Count, Values
 from adjoint.maps.spectra import budget
-from adjoint.maps.spectra.spectrum import EPSILON, Factors, Spectrum, product_error, svd_error
+from adjoint.maps.spectra.spectrum import EPSILON, Factors, product_error, svd_error
 from adjoint.maps.spectra.structure import structure, waist
 from adjoint.maps.spectra.values import spectrum
 from adjoint.program import Trees
@@ -50,7 +51,8 @@ def _kronecker(a: Factors, b: Factors) -> Factors:
     values = np.outer(a.values, b.values).ravel()
     bound = product_error(a.values, a.bound, b.values, b.bound).ravel()
     order = np.argsort(-values, kind="stable")
-    return Factors(np.kron(a.left, b.left)[order], values[order], np.kron(a.right, b.right)[order], bound[order], "svd of the factors")
+    left, right = np.kron(a.left, b.left)[order], np.kron(a.right, b.right)[order]
+    return Factors(left, values[order], right, bound[order], "svd of the factors")
 
 
 class Basis(NamedTuple):
@@ -62,11 +64,81 @@ class Basis(NamedTuple):
 
 
 def kernel(map: LinearMap, tol: float | None) -> Basis:
-    """The right singular vectors whose values count as zero, and what is orthogonal to all of them."""
-    m, n = map.shape
-    found = structure(map, lambda part: spectrum(part, "kernel()"))
-    if found is not None and (rank := found.rank(tol)) in (0, n):
-        return Basis(_units(map, n, np.full(n, rank < n)), rank, found.dropped(rank.tolerance))
+    """The right singular vectors whose values count as zero, and what is orthogonal to all right ones."""
+    n = map.shape[1]
+    if (known := _coordinates(map, n, tol, "kernel()")) is not None:
+        seen, count, bound = known
+        return Basis(_units(map, ~seen, "kernel()"), count, bound)
+    f = factors(map, "kernel()")
+    s = f.spectrum(map)
+    count = s.rank(tol)
+    rows = f.right[count:]
+    if len(f.right) < n:
+        _room(map, n - count, n, "kernel()")
+        rest = np.linalg.qr(f.right.T, mode="complete")[0][:, len(f.right) :].T
+        rows = np.concatenate([rows, rest])
+    return Basis(rows, count, s.dropped(count.tolerance))
+
+
+def image(map: LinearMap, tol: float | None) -> Basis:
+    """The left singular vectors whose values do not count as zero."""
+    if (known := _coordinates(map, map.shape[0], tol, "image()")) is not None:
+        reached, count, bound = known
+        return Basis(_units(map, reached, "image()"), count, bound)
+    f = factors(map, "image()")
+    s = f.spectrum(map)
+    count = s.rank(tol)
+    return Basis(f.left[:count], count, s.dropped(count.tolerance))
+
+
+def _coordinates(map: LinearMap, size: int, tol: float | None, what: str) -> tuple[np.ndarray, Count, float] | None:
+    """Which of the space's coordinates are not sent to zero, or are reached, where the structure tells."""
+    s = structure(map, lambda part: spectrum(part, what))
+    if s is None:
+        return None
+    count = s.rank(tol)
     if isinstance(map, Diagonal):
-        rank = Spectrum.of(map, np.abs(numbers(map.d)).ravel()).rank(tol)
-    ...
+        used = np.abs(numbers(map.d)).ravel() > count.tolerance
+    elif count in (0, size):
+        used = np.full(size, count > 0)
+    else:
+        return None
+    return used, count, s.dropped(count.tolerance)
+
+
+def _units(map: LinearMap, chosen: np.ndarray, what: str) -> np.ndarray:
+    """The unit vectors of the chosen coordinates, as rows."""
+    places = np.flatnonzero(chosen)
+    _room(map, len(places), len(chosen), what)
+    rows = np.zeros((len(places), len(chosen)))
+    rows[np.arange(len(places)), places] = 1.0
+    return rows
+
+
+def _room(map: LinearMap, k: int, n: int, what: str) -> None:
+    if 8.0 * k * n > budget.MATRIX_BYTES:
+        raise SpectrumError(
+            f"{what} of {map!r} has dimension {k:,}: a basis of it, {k:,} × {n:,}, would take {budget.in_words(8.0 * k * n)}, "
+            f"above the limit in adjoint.maps.spectra.budget ({budget.in_words(budget.MATRIX_BYTES)}); "
+            "rank() and nullity() need no basis."
+        )
+
+
+def eigenpairs(map: LinearMap, k: int | None) -> tuple[Values, np.ndarray]:
+    """(eigenvalues, vectors (k, n)) from the matrix; their error is Weyl's, or Bauer and Fike's if it is not symmetric."""
+    n = map.shape[1]
+    if not budget.affordable(n, n, vectors=True):
+        raise budget.refusal(map, "eig()", "eig(k) of a symmetric map works without it")
+    matrix, error = formed(map)
+    backward = EPSILON * (4.0 + n**0.5) * float(np.linalg.norm(matrix)) + error
+    values: np.ndarray
+    if "symmetric" in map.properties or np.array_equal(matrix, matrix.T):
+        values, columns = np.linalg.eigh(matrix)
+        bound, method = backward, "eigh"
+    else:
+        values, columns = (x.astype(np.complex128) for x in np.linalg.eig(matrix))
+        s = np.linalg.svd(columns, compute_uv=False)
+        bound, method = float(backward * s[0] / s[-1]) if s[-1] > n * EPSILON * s[0] else math.inf, "eig"
+    order = np.argsort(-np.abs(values), kind="stable")[:k]
+    top = float(np.max(np.abs(values), initial=0.0))
+    return Values(values[order], np.full(len(order), bound), method, n * epsilon(map) * top), columns.T[order]

@@ -1,0 +1,137 @@
+"""One run of a function under a tape: arguments taken apart into traced leaves, results put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.traced import Traced
+from adjoint.errors import DtypeError, ShapeError
+from adjoint.tape import Tape
+from adjoint.trees import Structure, flatten
+
+Function = Callable[..., Any]
+
+
+class Argument:
+    """A differentiated argument: its structure (None for a single array) and the traced values of its leaves."""
+
+    __slots__ = ("structure", "traced")
+
+    def __init__(self, structure: Structure | None, traced: list[Traced]) -> None:
+        self.structure = structure
+        self.traced = traced
+
+    def leaves(self, tree: Any, what: str) -> Sequence[Any]:
+        """The leaves of a tangent of this argument, their shapes checked."""
+        found = (tree,) if self.structure is None else self.structure.leaves(tree)
+        for x, v in zip(self.traced, found, strict=True):
+            if tuple(getattr(v, "shape", ())) != x.shape:
+                raise ShapeError(f"{what}: a tangent of shape {np.shape(v)} for a primal of shape {x.shape}.")
+        return found
+
+    def gradient(self, cotangents: dict[int, Any]) -> Any:
+        """The cotangents of this argument in its own structure and dtype; zeros where none arrived."""
+        leaves = [_fitted(x.value, cotangents.get(x.i)) for x in self.traced]
+        return leaves[0] if self.structure is None else self.structure.tree(leaves)
+
+
+def _fitted(value: Array, u: Any) -> Any:
+    if u is None:
+        return xp.zeros_like(value)
+    return u if u.dtype == value.dtype else xp.astype(u, value.dtype)
+
+
+class Recording:
+    """A function's run: its tape, the edges recorded, its differentiated arguments and its result.
+
+    With `own` the leaves are copies, so that the recording outlives changes of the originals in place.
+    """
+
+    __slots__ = ("arguments", "aux", "edges", "result", "tape")
+
+    def __init__(
+        self,
+        f: Function,
+        args: Sequence[Any],
+        argnums: Sequence[int],
+        has_aux: bool = False,
+        own: bool = False,
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        given, self.arguments = list(args), []
+        with Tape() as self.tape:
+            try:
+                for k in argnums:
+                    if not -len(args) <= k < len(args):
+                        raise TypeError(f"argument {k} of {name_of(f)} is to be differentiated, it got {len(args)}.")
+                    given[k], argument = traced(given[k], self.tape, own, f)
+                    self.arguments.append(argument)
+                result = f(*given, **kwargs or {})
+            except BaseException:
+                self.tape.release()
+                raise
+            self.edges = self.tape.edges
+        self.result, self.aux = result if has_aux else (result, None)
+
+    def place(self, x: Any) -> int | None:
+        """Where a part of the result stands on this tape; None when it is constant."""
+        return x.i if type(x) is Traced and x.tape is self.tape else None
+
+    def value(self, y: Any) -> Any:
+        """The array inside a part of the result; trees part by part."""
+        if type(y) is Traced:
+            return y.value if y.tape is self.tape else y
+        if y is None or is_array(y) or isinstance(y, (int, float)):
+            return y
+        leaves, treedef = flatten(y)
+        return treedef.unflatten([self.value(leaf) if type(leaf) is Traced else leaf for leaf in leaves])
+
+
+def traced(x: Any, tape: Tape, own: bool, f: Function) -> tuple[Any, Argument]:
+    """The argument with traced leaves, and how it was taken apart."""
+    if is_array(x) or isinstance(x, (int, float)):
+        leaf = tape.leaf(_leaf(x, tape, own, f))
+        return leaf, Argument(None, [leaf])
+    structure = Structure(x)
+    leaves = [tape.leaf(_leaf(part, tape, own, f)) for part in structure.leaves(x)]
+    if not leaves:
+        raise TypeError(f"{name_of(f)}: there is no floating array to differentiate in {type(x).__name__}.")
+    return structure.whole(leaves), Argument(structure, leaves)
+
+
+def _leaf(x: Any, tape: Tape, own: bool, f: Function) -> Array:
+    if not is_array(x):
+        return np.float64(x)
+    if not is_floating(x.dtype):
+        raise DtypeError(
+            f"{name_of(f)} is to be differentiated in an array of {x.dtype}: only real floating numbers have a "
+            "derivative here; cast it, for instance x.astype('float64')."
+        )
+    if type(x) is Traced:
+        return x
+    if own:
+        return xp.copy(x)
+    tape.hold(x)
+    return x
+
+
+def check_scalar(y: Any, f: Function) -> None:
+    """Raise `ShapeError` unless y is a single number."""
+    shape = () if isinstance(y, (int, float)) else getattr(y, "shape", None)
+    if shape is None or tuple(shape) != ():
+        what = f"of type {type(y).__name__}" if shape is None else f"of shape {tuple(shape)}"
+        raise ShapeError(
+            f"grad needs a scalar loss, but {name_of(f)} returned a value {what}: reduce it with aj.sum or aj.mean, or "
+            "use aj.linearize, aj.vjp or aj.jacobian for the derivative of an array"
+            f"{'; for (loss, aux) pass has_aux=True' if isinstance(y, tuple) else ''}."
+        )
+
+
+def name_of(f: Function) -> str:
+    """The function's name in messages."""
+    return getattr(f, "__name__", type(f).__name__)

@@ -1,0 +1,6 @@
+"""Training: the loop, its checkpoints, and what is measured on the way."""
+
+from adjoint.training.checkpoints import load, save
+from adjoint.training.loop import Trained, evaluate, fit
+from adjoint.training.metrics import accuracy, confusion_matrix, top_k_accuracy
+from adjoint.training.state import Epoch
