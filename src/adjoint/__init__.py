@@ -13,17 +13,28 @@ from adjoint import _blas as _blas  # first of all: it chooses OpenBLAS's kernel
 
 __version__ = "0.1.0"
 
-from adjoint import data, maps, nn, ops, optim
+from adjoint import data, maps, nn, ops, optim, training
 from adjoint.checks import Linearity, Report, check, is_linear
-from adjoint.errors import BackendError, DerivativeError, DtypeError, InPlaceError, ShapeError, SpectrumError, TraceError
+from adjoint.errors import (
+    BackendError,
+    CheckpointError,
+    DerivativeError,
+    DtypeError,
+    InPlaceError,
+    ShapeError,
+    SpectrumError,
+    TraceError,
+)
 from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
 from adjoint.nn.module import to
 from adjoint.ops import *  # noqa: F403
+from adjoint.training import fit, load, save
 from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gradient, value_and_grad, vjp
 
 __all__ = [
     "BackendError",
+    "CheckpointError",
     "DerivativeError",
     "DtypeError",
     "InPlaceError",
@@ -35,6 +46,7 @@ __all__ = [
 
     "check",
     "data",
+    "fit",
     "ggn",
     "grad",
     "hvp",
@@ -43,11 +55,14 @@ __all__ = [
     "jacobian",
     "jvp",
     "linearize",
+    "load",
     "nn",
     "optim",
+    "save",
     "seed",
     "stop_gradient",
     "to",
+    "training",
     "value_and_grad",
     "vjp",
     *maps.__all__,

@@ -26,6 +26,7 @@ from adjoint.errors import BackendError, InPlaceError
 
 BACKENDS = ("numpy", "torch", "jax")
 DTYPES = ("float32", "float64")
+Samples = list[tuple[Any, ...]]
 MODULES = {name: importlib.import_module(f"adjoint.arrays.{name}") for name in BACKENDS}
 
 
@@ -86,31 +87,29 @@ def strided(x: np.ndarray) -> np.ndarray:
     return np.asfortranarray(x)
 
 
-def unary(low: float = -2.0, high: float = 2.0) -> list[tuple[Any, ...]]:
+def unary(low: float = -2.0, high: float = 2.0) -> Samples:
     shapes = [(), (5,), (0, 3), (2, 1, 3)]
     return [(numbers(1, *s, low=low, high=high),) for s in shapes] + [(strided(numbers(2, 3, 4, low=low, high=high)),)]
 
 
-def binary(low: float = -2.0, high: float = 2.0) -> list[tuple[Any, ...]]:
+def binary(low: float = -2.0, high: float = 2.0) -> Samples:
     pairs = [((3, 4), (4,)), ((3, 1), (1, 4)), ((), (3,)), ((0, 3), (3,)), ((2, 3), (2, 3))]
-    samples: list[tuple[Any, ...]] = [
-        (numbers(1, *a, low=low, high=high), numbers(2, *b, low=low, high=high)) for a, b in pairs
-    ]
+    samples: Samples = [(numbers(1, *a, low=low, high=high), numbers(2, *b, low=low, high=high)) for a, b in pairs]
     x = numbers(3, 2, 3, low=low, high=high)
     return [*samples, (x, 0.75), (0.75, x), (x, 1), (strided(x), numbers(4, 3, low=low, high=high))]
 
 
-def comparable() -> list[tuple[Any, ...]]:
+def comparable() -> Samples:
     x = np.array([[-1.0, 0.0, 2.0], [0.5, 0.5, -0.5]])
     return [(x, np.array([0.5, 0.0, 2.0])), (x, 0.5), (0.5, x), (x[:0], x[:0])]
 
 
-def truth() -> list[tuple[Any, ...]]:
+def truth() -> Samples:
     a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
     return [(a, b), (a[:, None], b), (a, True)]
 
 
-def reduced(*, empty: bool = True) -> list[tuple[Any, ...]]:
+def reduced(*, empty: bool = True) -> Samples:
     x, y = numbers(1, 2, 3, 4), strided(numbers(2, 3, 4))
     samples = [(x,), (x, 1), (x, -1, True), (y, 0), (numbers(3),)]
     several = [(x, (0, 2)), (x, (-1, 0), True), (x, ()), (x, None, True)]
@@ -127,16 +126,16 @@ SIGNS = np.where(numbers(9, 4, 3) > 0, 1.0, -1.0)
 KINKS = [*unary(-8.0, 8.0), (np.array([-60.0, -30.0, -6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, 21.0, 60.0]),)]
 
 
-def losses(x: np.ndarray, target: np.ndarray, *extra: Any) -> list[tuple[Any, ...]]:
+def losses(x: np.ndarray, target: np.ndarray, *extra: Any) -> Samples:
     every = [(x, target, how, *extra) for how in ("mean", "sum", "none")]
     return [(x, target), *every, (x[0], target[0]), (x[:0], target[:0], "sum")]
 
 
-def each(names: str, samples: list[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
+def each(names: str, samples: Samples) -> dict[str, Samples]:
     return dict.fromkeys(names.split(), samples)
 
 
-SAMPLES: dict[str, list[tuple[Any, ...]]] = {
+SAMPLES: dict[str, Samples] = {
     **each("add subtract multiply maximum minimum atan2 logaddexp", binary()),
     **each("divide pow", binary(0.5, 2.0)),
     **each("negative abs square exp exp2 expm1 sin cos atan sinh cosh", unary()),
@@ -173,7 +172,8 @@ SAMPLES: dict[str, list[tuple[Any, ...]]] = {
     "pad": [(X, [(0, 1), (2, 0), (1, 1)]), (S, [(1, 0), (0, 2)], -3.0), (EMPTY, [(1, 1), (0, 0)])],
     "getitem": [(X, 1), (X, (slice(None), -1)), (X, (..., slice(1, None, 2))), (S, (None, 0)), (EMPTY, slice(0, 2))],
     "put": [
-        (X[1], 1, (2, 3, 4)), (X[..., 1::2], (..., slice(1, None, 2)), (2, 3, 4)), (V[::-1], slice(None, None, -1), (5,)),
+        (X[1], 1, (2, 3, 4)), (X[..., 1::2], (..., slice(1, None, 2)), (2, 3, 4)),
+        (V[::-1], slice(None, None, -1), (5,)),
     ],
     "take": [
         (X, PICKS, -2), (X, PICKS, 1), (S, LABELS, -1), (V, np.array(-2)), (X, np.zeros((0, 2), int), 2), (X, [0, 1]),
@@ -210,13 +210,15 @@ SAMPLES: dict[str, list[tuple[Any, ...]]] = {
     # Products and whole layers
     "matmul": [(X, X.swapaxes(1, 2)), (S, V[:4]), (V[:3], S), (V, V), (EMPTY, S), (SQUARE, SQUARE[0]), (SQUARE, S)],
     "linear": [
-        (X, numbers(1, 5, 4), V), (S, strided(numbers(1, 5, 4))), (V[:4], numbers(1, 5, 4), V), (EMPTY, S.T, numbers(1, 4)),
+        (X, numbers(1, 5, 4), V), (S, strided(numbers(1, 5, 4))), (V[:4], numbers(1, 5, 4), V),
+        (EMPTY, S.T, numbers(1, 4)),
     ],
     "affine": [
         (X, numbers(1, 4, 5), V), (S, strided(numbers(1, 4, 5))), (V[:4], numbers(1, 4, 5), V), (EMPTY, S, None),
     ],
     "einsum_apply": [
-        ([X, X], "bij,bkj->bik"), ([S], "ij->j"), ([V, V], "i,i"), ([X, S, S], "b i j, ij, ij"), ([X, S], "...ij,ij->..."),
+        ([X, X], "bij,bkj->bik"), ([S], "ij->j"), ([V, V], "i,i"),
+        ([X, S, S], "b i j, ij, ij"), ([X, S], "...ij,ij->..."),
     ],
     "dot": [(X, S), (V, V), (EMPTY, V[:3])],
     "outer": [(V, V[:2]), (X, X[..., :2]), (EMPTY, EMPTY)],
@@ -231,8 +233,8 @@ SAMPLES: dict[str, list[tuple[Any, ...]]] = {
     "cosine_similarity": [(X, -X + 1.0), (X, S, 1), (V, V)],
     "embedding": [(PICKS, S), (np.zeros((0,), int), S), (np.array(1), S)],
     "cross_entropy": [
-        *losses(LOGITS, np.array([2, 0, 1, 1]))[:4], *losses(LOGITS, CHANCES)[:4], (MAPS, np.arange(10).reshape(2, 5) % 3),
-        (LOGITS[0], np.array(2)),
+        *losses(LOGITS, np.array([2, 0, 1, 1]))[:4], *losses(LOGITS, CHANCES)[:4],
+        (MAPS, np.arange(10).reshape(2, 5) % 3), (LOGITS[0], np.array(2)),
     ],
     "softmax_residual": [
         (LOGITS, np.array([2, 0, -1, 1]), 1), (MAPS, np.arange(10).reshape(2, 5) % 3, 1), (LOGITS[0], np.array(2), 0),

@@ -17,13 +17,14 @@ Array = Any
 Shape = tuple[int, ...]
 
 SCALAR, NUMBER, NUMPY, DEVICE, SHAPES, TRACED = range(6)
-_ROOTS = {
-    "numpy": (NUMPY, "adjoint.arrays.numpy"),
-    "ml_dtypes": (NUMBER, "adjoint.arrays.numpy"),
-    "torch": (DEVICE, "adjoint.arrays.torch"),
-    "jax": (DEVICE, "adjoint.arrays.jax"),
-    "jaxlib": (DEVICE, "adjoint.arrays.jax"),
-    "adjoint": (SHAPES, "adjoint.arrays.shapes"),
+_OWNERS = {
+    ("numpy", "ndarray"): (NUMPY, "adjoint.arrays.numpy"),
+    ("numpy", "generic"): (NUMBER, "adjoint.arrays.numpy"),
+    ("torch", "Tensor"): (DEVICE, "adjoint.arrays.torch"),
+    ("jax", "Array"): (DEVICE, "adjoint.arrays.jax"),
+    ("jaxlib", "ArrayImpl"): (DEVICE, "adjoint.arrays.jax"),
+    ("jax", "Tracer"): (DEVICE, "adjoint.arrays.jax"),
+    ("adjoint", "ShapeArray"): (SHAPES, "adjoint.arrays.shapes"),
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -38,9 +39,9 @@ def _known(kind: type) -> tuple[int, str] | None:
     if kind in (bool, int, float, complex, list, tuple, type(None)):
         return SCALAR, "adjoint.arrays.numpy"
     for base in kind.__mro__:
-        found = _ROOTS.get(base.__module__.partition(".")[0])
-        if found and (found[0] != SHAPES or base.__name__ == "ShapeArray"):
-            return (NUMBER, found[1]) if any(b.__name__ == "generic" for b in kind.__mro__) else found
+        found = _OWNERS.get((base.__module__.partition(".")[0], base.__name__))
+        if found:
+            return found
     return None
 
 
@@ -111,13 +112,14 @@ class Table(dict[Any, Callable[..., Any]]):
 
 def explain(table: Table, error: Exception, operands: tuple[Any, ...], options: dict[str, Any]) -> Exception:
     """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the backend's."""
-    if isinstance(error, (ShapeError, DtypeError, BackendError)):
-        return error
     from adjoint.arrays import shapes
 
+    inner = isinstance(error, ShapeError) and hasattr(shapes, table.name)
+    if isinstance(error, (ShapeError, DtypeError, BackendError)) and not inner:
+        return error
     try:
         as_shapes = [shapes.like(x) for x in operands]
-        (getattr(shapes, table.name, None) or table.composed or len)(*as_shapes, **options)
+        (getattr(shapes, table.name, None) or table.composed or error.with_traceback)(*as_shapes, **options)
     except (ShapeError, DtypeError) as clear:
         return clear
     except Exception:  # noqa: BLE001 - the backend's own error is the better one then

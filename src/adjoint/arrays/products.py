@@ -9,20 +9,39 @@ from adjoint.arrays.reductions import sum
 
 @primitive
 def matmul(x: Array, y: Array, /) -> Array:
-    """x @ y: (…, n, k) by (…, k, m) gives (…, n, m); a vector counts as a row on the left, as a column on the right."""
+    """x @ y: (…, n, k) by (…, k, m) gives (…, n, m); a vector counts as a row on the left, as a column on the right.
+
+    Raises `ShapeError` where the inner dimensions differ.
+
+    >>> import numpy as np, adjoint as aj
+    >>> x, y = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 1.0])
+    >>> aj.matmul(x, y).tolist(), aj.matmul(y, x).tolist()
+    ([3.0, 7.0], [4.0, 6.0])
+    """
     raise NotImplementedError
 
 
 @composition
 def linear(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
-    """x Wᵀ + b, PyTorch's orientation: x (…, in), weight (out, in), bias (out,) or None, result (…, out)."""
+    """x Wᵀ + b, PyTorch's orientation: x (…, in), weight (out, in), bias (out,) or None, result (…, out).
+
+    >>> import numpy as np, adjoint as aj
+    >>> W, b = np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.5, 0.0])
+    >>> aj.linear(np.array([1.0, 1.0, 1.0]), W, b).tolist()
+    [3.5, 1.0]
+    """
     y = matmul(x, swapaxes(weight, -1, -2))
     return y if bias is None else y + bias
 
 
 @composition
 def affine(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
-    """x W + b, the textbook's orientation: x (…, in), weight (in, out), bias (out,) or None, result (…, out)."""
+    """x W + b, the textbook's orientation: x (…, in), weight (in, out), bias (out,) or None, result (…, out).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.affine(np.array([1.0, 1.0]), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])).tolist()
+    [5.0, 7.0, 9.0]
+    """
     y = matmul(x, weight)
     return y if bias is None else y + bias
 
@@ -34,25 +53,46 @@ def einsum_apply(arrays: list[Array], /, spec: str) -> Array:
 
 
 def einsum(spec: str, /, *arrays: Array) -> Array:
-    """Einstein summation: einsum("ij,jk->ik", a, b) is a @ b; letters are axes, letters missing on the right are summed."""
+    """Einstein summation: letters are axes, multiplied entry by entry; those missing right of the arrow are summed.
+
+    >>> import numpy as np, adjoint as aj
+    >>> a, b = np.ones((2, 3)), np.ones((3, 4))
+    >>> aj.einsum("ij,jk->ik", a, b).tolist() == (a @ b).tolist()
+    True
+    """
     return einsum_apply(list(arrays), spec)
 
 
 @composition
 def dot(x: Array, y: Array, /) -> Array:
-    """Σ xᵢyᵢ over the last axis of both: ⟨x, y⟩ = ‖x‖ ‖y‖ cos θ."""
+    """Σ xᵢyᵢ over the last axis of both: ⟨x, y⟩ = ‖x‖ ‖y‖ cos θ.
+
+    >>> import numpy as np, adjoint as aj
+    >>> float(aj.dot(np.array([1.0, 2.0]), np.array([3.0, 4.0])))
+    11.0
+    """
     return sum(x * y, -1)
 
 
 @composition
 def outer(x: Array, y: Array, /) -> Array:
-    """The matrix x yᵀ: (…, m) and (…, n) give (…, m, n)."""
+    """The matrix x yᵀ: (…, m) and (…, n) give (…, m, n).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.outer(np.array([1.0, 2.0]), np.array([3.0, 4.0])).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
     return reshape(x, (*x.shape, 1)) * reshape(y, (*y.shape[:-1], 1, y.shape[-1]))
 
 
 @composition
 def weight_product(x: Array, u: Array, /) -> Array:
-    """Σ over all leading axes of x uᵀ: x (…, n, k) and u (…, n, m) give xᵀu, (k, m), as one 2-D product."""
+    """Σ over all leading axes of x uᵀ: x (…, n, k) and u (…, n, m) give xᵀu, (k, m), as one 2-D product.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.weight_product(np.ones((4, 5, 2)), np.ones((4, 5, 3))).tolist()
+    [[20.0, 20.0, 20.0], [20.0, 20.0, 20.0]]
+    """
     return matmul(permute(rows(x), (1, 0)), rows(u))
 
 

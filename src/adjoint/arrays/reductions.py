@@ -30,20 +30,39 @@ def normalized(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 @primitive
 def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Σ x over the axes."""
+    """Σ x over the axes; `axis` None means all, keepdims leaves axes of size 1, as in all reductions.
+
+    Raises `ShapeError` for an axis that x does not have.
+
+    >>> import numpy as np, adjoint as aj
+    >>> x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> aj.sum(x, 0).tolist(), aj.sum(x, 1, keepdims=True).tolist()
+    ([4.0, 6.0], [[3.0], [7.0]])
+    """
     raise NotImplementedError
 
 
 @composition
 def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Σ x / n over the axes."""
+    """Σ x / n over the axes; NaN where n = 0.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.mean(np.array([[1.0, 2.0], [3.0, 6.0]]), -1).tolist()
+    [1.5, 4.5]
+    """
     n = math.prod(x.shape[a] for a in normalized(axis, len(x.shape)))
     return sum(x, axis, keepdims) * (1.0 / n if n else math.nan)
 
 
 @composition
 def var(x: Array, /, axis: Axis = None, keepdims: bool = False, correction: float = 0) -> Array:
-    """Σ (x - mean)² / (n - correction) over the axes: NumPy's default 0, PyTorch's 1."""
+    """Σ (x - mean)² / (n - correction) over the axes: NumPy's default 0, PyTorch's 1.
+
+    >>> import numpy as np, adjoint as aj
+    >>> x = np.array([1.0, 2.0, 3.0])
+    >>> float(aj.var(x)), float(aj.var(x, correction=1))
+    (0.6667, 1.0)
+    """
     n = math.prod(x.shape[a] for a in normalized(axis, len(x.shape)))
     centred = x - mean(x, axis, True)
     return sum(el.square(centred), axis, keepdims) * (1.0 / (n - correction) if n > correction else math.nan)
@@ -51,37 +70,71 @@ def var(x: Array, /, axis: Axis = None, keepdims: bool = False, correction: floa
 
 @composition
 def std(x: Array, /, axis: Axis = None, keepdims: bool = False, correction: float = 0) -> Array:
-    """The square root of `var`."""
+    """The square root of `var`.
+
+    >>> import numpy as np, adjoint as aj
+    >>> float(aj.std(np.array([1.0, 2.0, 3.0]), correction=1))
+    1.0
+    """
     return el.sqrt(var(x, axis, keepdims, correction))
 
 
 @primitive
 def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The largest entry over the axes; equal largest ones share the derivative evenly."""
+    """The largest entry over the axes; equal largest ones share the derivative evenly.
+
+    Raises `ShapeError` where there is no entry.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.grad(aj.max)(np.array([1.0, 3.0, 3.0])).tolist()
+    [0.0, 0.5, 0.5]
+    """
     raise NotImplementedError
 
 
 @primitive
 def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The smallest entry over the axes; equal smallest ones share the derivative evenly."""
+    """The smallest entry over the axes; equal smallest ones share the derivative evenly.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.min(np.array([[1.0, 2.0], [4.0, 3.0]]), 1).tolist()
+    [1.0, 3.0]
+    """
     raise NotImplementedError
 
 
 @primitive
 def prod(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The product over the axes."""
+    """Π x over the axes; its gradient, the products of the others, is right where entries are 0, too.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.grad(aj.prod)(np.array([2.0, 0.0, 3.0])).tolist()
+    [0.0, 6.0, 0.0]
+    """
     raise NotImplementedError
 
 
 @composition
 def norm(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """√Σ x², the Euclidean (Frobenius) norm over the axes; its derivative at 0 is taken as 0."""
+    """√Σ x², the Euclidean (Frobenius) norm over the axes; its derivative x/‖x‖ is taken as 0 at 0.
+
+    >>> import numpy as np, adjoint as aj
+    >>> x = np.array([3.0, 4.0])
+    >>> float(aj.norm(x)), aj.grad(aj.norm)(x).tolist()
+    (5.0, [0.6, 0.8])
+    """
     return el.sqrt(sum(el.square(x), axis, keepdims))
 
 
 @composition
 def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """log Σ eˣ over the axes, without overflow."""
+    """log Σ eˣ over the axes, without overflow; its gradient is the softmax.
+
+    >>> import numpy as np, adjoint as aj
+    >>> x = np.array([1000.0, 1000.0])
+    >>> float(aj.logsumexp(x)), aj.grad(aj.logsumexp)(x).tolist()
+    (1000.6931, [0.5, 0.5])
+    """
     top = max(x, axis, True)
     top = el.where(el.isfinite(top), top, zeros_like(top))
     total = el.log(sum(el.exp(x - top), axis, True)) + top
@@ -96,7 +149,12 @@ def _reduced(shape: Any, axis: Axis) -> tuple[int, ...]:
 
 @primitive
 def cumulative_sum(x: Array, /, axis: int = -1) -> Array:
-    """Running sums along an axis."""
+    """Running sums along an axis; the adjoint runs from the end.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.cumulative_sum(np.array([1.0, 2.0, 3.0])).tolist()
+    [1.0, 3.0, 6.0]
+    """
     raise NotImplementedError
 
 
@@ -111,6 +169,11 @@ def compensated_sum(x: Array, /, axis: int = -1) -> Array:
     """Σ x along an axis by compensated pairwise summation: the error is about one rounding, whatever the length.
 
     Each halving adds pairs and carries their exact rounding errors along (TwoSum; Ogita, Rump & Oishi 2005).
+
+    >>> import numpy as np, adjoint as aj
+    >>> x = np.array([1e16, 1.0, -1e16])
+    >>> float(aj.compensated_sum(x)), float(aj.sum(x))
+    (1.0, 0.0)
     """
     lead = len(x.shape) + axis if axis < 0 else axis
     error = el.multiply(0.0, x)
@@ -132,23 +195,43 @@ def compensated_sum(x: Array, /, axis: int = -1) -> Array:
 
 @primitive
 def argmax(x: Array, /, axis: int | None = None) -> Array:
-    """The position of the (first) largest entry along an axis."""
+    """The position of the (first) largest entry along an axis, in the flattened array when None; integers.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.argmax(np.array([[1.0, 5.0, 5.0], [2.0, 0.0, 1.0]]), -1).tolist()
+    [1, 0]
+    """
     raise NotImplementedError
 
 
 @primitive
 def argmin(x: Array, /, axis: int | None = None) -> Array:
-    """The position of the (first) smallest entry along an axis."""
+    """The position of the (first) smallest entry along an axis, in the flattened array when None; integers.
+
+    >>> import numpy as np, adjoint as aj
+    >>> int(aj.argmin(np.array([[1.0, 5.0], [0.0, 2.0]])))
+    2
+    """
     raise NotImplementedError
 
 
 @primitive
 def any(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether one entry is true at least."""
+    """Whether one entry is true at least.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.any(np.array([[True, False], [False, False]]), 1).tolist()
+    [True, False]
+    """
     raise NotImplementedError
 
 
 @primitive
 def all(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether all entries are true."""
+    """Whether all entries are true.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.all(np.array([[True, True], [True, False]]), 1).tolist()
+    [True, False]
+    """
     raise NotImplementedError

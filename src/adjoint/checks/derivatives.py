@@ -19,6 +19,7 @@ DENSE = 4096  # Jacobians up to this many entries are formed
 RAYS = 2  # random directions
 SAFETY = 8.0  # how far beyond its estimate an error may lie
 RESOLVED = 5e-4  # errors of this part of a derivative must be visible, or it is not checked
+VISIBLE = 1e-8  # a derivative below this part of the value drowns in the value's rounding
 AWAY = 2.0**-6  # how far from a kink to step, in parts of the operand's entries
 ATTEMPTS = 6
 
@@ -181,8 +182,12 @@ class Examination:
             self.findings.append(f"{self.operand.name}: {entry}")
         else:
             self._resolved(local, rays)
-        i, size = int(np.argmax(worst.ratio)), worst.size or 1.0
+        i, size = int(np.argmax(worst.ratio)), self._size(local, rays)
         return float(abs(worst.pushed[i] - worst.slope.value[i]) / size), float(worst.tolerance[i] / size), entry
+
+    def _size(self, local: Local, rays: list[Ray]) -> float:
+        """What errors are told in parts of: the largest derivative; where the value drowns it, what can be seen beside it."""
+        return max(*(ray.size for ray in rays), VISIBLE * float(np.abs(local.value).max())) or 1.0
 
     def _entry(self, ray: Ray) -> Entry:
         (j,), i = np.flatnonzero(ray.v), int(np.argmax(ray.ratio))
@@ -202,7 +207,7 @@ class Examination:
 
     def _resolved(self, local: Local, rays: list[Ray]) -> None:
         """A finding where differences are too uncertain to see a wrong derivative."""
-        floor = 1e-8 * np.abs(local.value).max()
+        floor = VISIBLE * max(np.abs(local.value).max(), *(ray.size for ray in rays))
         for ray in rays:
             size = np.maximum(np.abs(ray.pushed), 0.1 * ray.size)
             for i in np.flatnonzero((ray.tolerance > RESOLVED * size) & (ray.tolerance > floor))[:1]:
@@ -220,7 +225,7 @@ class Examination:
         gaps = []
         for j, ray in enumerate(rays[: self.n]):
             dense = Ray(ray.v, columns[:, j] * ray.v[j], ray.slope, ray.tolerance)
-            gaps.append(float(np.abs(dense.pushed - ray.slope.value).max()) / (ray.size or 1.0))
+            gaps.append(float(np.abs(dense.pushed - ray.slope.value).max()) / self._size(local, rays))
             if worst_ratio(dense) > 1 >= worst_ratio(ray):
                 self.findings.append(f"{self.operand.name}: J.dense() is wrong though J @ v is right: {self._entry(dense)}")
                 break
@@ -236,13 +241,13 @@ class Examination:
         return error, tolerance
 
     def _pair(self, local: Local) -> tuple[Vector, Vector]:
-        return self.rng.normal(size=self.n), self.rng.normal(size=len(local.value))
+        return self.scale * self.rng.normal(size=self.n), self.rng.normal(size=len(local.value))
 
     def _dot(self, local: Local, v: Vector, u: Vector) -> tuple[float, float]:
         """The error and its tolerance, which comes from the rounding of both directions: J(3v)/3 differs from J v by it."""
         pushed, pulls = local.push(self.k, v), local.pull(self.k, u)
         norms = np.linalg.norm
-        size = float(norms(pushed) * norms(u)) or 1.0
+        size = float(max(norms(pushed), VISIBLE * norms(local.value)) * norms(u)) or 1.0
         defect = max(abs(pushed @ u - v @ pulled) for pulled in pulls)
         forward = norms(local.push(self.k, 3 * v) / 3 - pushed) * norms(u)
         backward = norms(local.pull(self.k, 3 * u)[0] / 3 - pulls[0]) * norms(v)
@@ -264,7 +269,7 @@ class Examination:
         forward = local.push(self.k, v)[i] / v[j]
         back = [pulled[j] / u[i] for pulled in local.pull(self.k, u)]
         backward = max(back, key=lambda b: abs(b - forward))
-        ray = self._ray(local, v * self.scale)
+        ray = self._ray(local, v)
         true = ray.slope.value[i] / ray.v[j]
         margin = ray.tolerance[i] / abs(ray.v[j])
         wrong = [name for name, x in (("J", forward), ("Jᵀ", backward)) if abs(x - true) > margin]

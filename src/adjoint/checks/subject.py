@@ -62,8 +62,11 @@ class Subject:
 
     def _paths(self, i: int, root: str) -> list[str]:
         structure = self.structures[i]
-        paths = structure.treedef.accessors()
-        return [path_name(root, path) for path, wanted in zip(paths, structure.mask, strict=True) if wanted]
+        names: dict[int, str] = {}
+        for path, place in zip(structure.treedef.accessors(), structure.places, strict=True):
+            if place is not None:
+                names.setdefault(place, path_name(root, path))
+        return list(names.values())
 
     def _outputs(self) -> tuple[list[tuple[str, Any]], float]:
         try:
@@ -88,8 +91,11 @@ class Subject:
 
     def result(self, leaves: Sequence[Any]) -> Any:
         """f's value with other arrays in the operands' places."""
-        given = iter(leaves)
-        trees = {i: s.whole([next(given) for _ in range(sum(s.mask))]) for i, s in self.structures.items()}
+        trees, start = {}, 0
+        for i, structure in self.structures.items():
+            stop = start + len({*structure.places} - {None})
+            trees[i] = structure.whole(leaves[start:stop])
+            start = stop
         return trees.get(-1, self.f)(*[trees.get(i, x) for i, x in enumerate(self.args)])
 
     def floats(self, leaves: Sequence[Any]) -> tuple[Any, ...]:

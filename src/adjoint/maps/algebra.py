@@ -72,6 +72,14 @@ class Composition(LinearMap):
             u = m.adjoint(u)
         return u
 
+    def bind(self, in_shape: Space) -> LinearMap:
+        """Every map on the space that the one before it reaches."""
+        bound: list[LinearMap] = []
+        for m in self.maps[::-1]:
+            bound.append(m.bind(in_shape))
+            in_shape = bound[-1].out_shape
+        return Composition(bound[::-1])
+
     @property
     def T(self) -> LinearMap:
         """The adjoints in reverse order."""

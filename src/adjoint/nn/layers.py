@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -209,17 +210,17 @@ class MLP(Sequential):
         from adjoint.nn.activations import ReLU
 
         if len(sizes) < 2:
-            raise ValueError(f"MLP: sizes name the input, hidden and output widths, at least two numbers, got {sizes!r}.")
+            raise ValueError(f"MLP: sizes are the input, hidden and output widths, at least two, not {sizes!r}.")
         rng = init.generator(rng)
         layers: list[Callable[[Array], Array]] = []
-        for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (n, m) in enumerate(pairwise(sizes)):
             if i:
                 layers.append((activation or ReLU)())
             layers.append(Linear(n, m, bias, dtype, rng))
         super().__init__(*layers)
 
 
-def _positive(name: str, **sizes: int) -> None:
+def _positive(name: str, **sizes: Any) -> None:
     for argument, n in sizes.items():
         if not isinstance(n, (int, np.integer)) or n < 0:
             raise ValueError(f"{name}: {argument} is a number of features, not {n!r}.")

@@ -63,7 +63,7 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        optree.register_pytree_node(cls, _flatten, cls._unflatten, namespace=NAMESPACE)
+        optree.register_pytree_node(cls, _flatten, cls._unflatten, namespace=NAMESPACE)  # type: ignore[arg-type]
         if "jax" in sys.modules:
             register_with_jax(cls)
         else:
@@ -108,7 +108,7 @@ class Module:
     # Names, as PyTorch gives them
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of every array in the module, as in PyTorch ("0.weight"); a tied one once for each name."""
+        """(dotted name, array) of every array in the module, as in PyTorch ("0.weight"); a tied one once a name."""
         for name in self.form().names:
             yield from _named(name, self.__dict__[name])
 
@@ -272,7 +272,7 @@ def _numpy(x: Any) -> Any:
 
 
 def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = None) -> Any:
-    """The tree with its arrays on another backend ("numpy", "torch", "jax"), floating ones in another dtype, on a device.
+    """The tree with its arrays on another backend ("numpy", "torch", "jax") or device, floating ones in another dtype.
 
     Integer arrays keep their dtype, arrays that keep their backend keep their device; an array that occurs twice (tied
     weights) does so in the result. With a backend or a device given the arrays are copies. Raises ValueError for an

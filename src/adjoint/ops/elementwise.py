@@ -43,20 +43,25 @@ def power_of_exponent(z: Any, x: Any, y: Any) -> LinearMap:
 pow = elementwise(xp.pow, power_of_base, power_of_exponent)
 
 
-def share(wins: Any, x: Any, y: Any) -> LinearMap:
+def share(wins: Any, z: Any, x: Any, y: Any) -> LinearMap:
     """1 where x wins, ½ where x and y are equal, 0 elsewhere."""
-    return Diagonal(lambda: xp.where(xp.equal(x, y), 0.5, xp.where(wins(x, y), 1.0, 0.0)))
+
+    def slope() -> Any:
+        one = xp.ones_like(z)
+        return xp.where(xp.equal(x, y), 0.5 * one, xp.where(wins(x, y), one, 0.0))
+
+    return Diagonal(slope)
 
 
 maximum = elementwise(
-    xp.maximum, lambda z, x, y: share(xp.greater, x, y), lambda z, x, y: share(xp.greater, y, x)
+    xp.maximum, lambda z, x, y: share(xp.greater, z, x, y), lambda z, x, y: share(xp.greater, z, y, x)
 )
-minimum = elementwise(xp.minimum, lambda z, x, y: share(xp.less, x, y), lambda z, x, y: share(xp.less, y, x))
+minimum = elementwise(xp.minimum, lambda z, x, y: share(xp.less, z, x, y), lambda z, x, y: share(xp.less, z, y, x))
 where = elementwise(
     xp.where,
     None,
-    lambda z, c, x, y: Diagonal(lambda: xp.where(c, 1.0, 0.0)),
-    lambda z, c, x, y: Diagonal(lambda: xp.where(c, 0.0, 1.0)),
+    lambda z, c, x, y: Diagonal(lambda: xp.not_equal(c, 0)),
+    lambda z, c, x, y: Diagonal(lambda: xp.equal(c, 0)),
 )
 
 
@@ -105,7 +110,7 @@ erf = elementwise(xp.erf, lambda z, x: Diagonal(lambda: 2.0 / math.sqrt(math.pi)
 relu = elementwise(xp.relu, lambda z, x: Diagonal(lambda: xp.greater(z, 0.0)))
 leaky_relu = elementwise(
     xp.leaky_relu,
-    lambda z, x, negative_slope=0.01: Diagonal(lambda: xp.where(xp.greater(x, 0.0), 1.0, negative_slope)),
+    lambda z, x, negative_slope=0.01: Diagonal(lambda: xp.where(xp.greater(x, 0.0), xp.ones_like(x), negative_slope)),
 )
 elu = elementwise(
     xp.elu, lambda z, x, alpha=1.0: Diagonal(lambda: xp.where(xp.greater(x, 0.0), 1.0, alpha * xp.exp(xp.minimum(x, 0.0))))

@@ -59,10 +59,16 @@ def repeated(bias: Any, z: Any) -> LinearMap:
 
 def einsum_traced(arrays: Any, spec: str) -> Any:
     """In each array the einsum with the others held."""
+    spec = explicit_spec(spec, arrays)
+    inputs, _, output = spec.partition("->")
+    terms = inputs.split(",")
+    largest = {c: max(t.shape[term.index(c)] for t, term in zip(arrays, terms, strict=True) if c in term) for c in {*inputs} - {","}}
+    reduced = [plain_term(x, term, largest) for x, term in zip(arrays, terms, strict=True)]
+    if [term for _, term in reduced] != terms:
+        return xp.einsum_apply([x for x, _ in reduced], f"{','.join(term for _, term in reduced)}->{output}")
     tape = highest(arrays)
     raw = unwrapped(arrays, tape, len(arrays))
     z = xp.einsum_apply(raw, spec)
-    spec = explicit_spec(spec, raw)
     maps = [
         Einsum(spec, [None if k == i else x for k, x in enumerate(raw)], shape_of(raw[i]))
         if type(arrays[i]) is Traced and arrays[i].tape is tape
@@ -70,6 +76,20 @@ def einsum_traced(arrays: Any, spec: str) -> Any:
         for i in range(len(raw))
     ]
     return record(tape, z, arrays, maps)
+
+
+def plain_term(x: Any, term: str, sizes: dict[str, int]) -> tuple[Any, str]:
+    """x with every letter once, a repeated one standing for the diagonal, and without axes of size 1 that are broadcast."""
+    for c in dict.fromkeys(term):
+        while term.count(c) > 1:
+            i = term.index(c)
+            j = term.index(c, i + 1)
+            rest = [a for a in range(len(term)) if a not in (i, j)]
+            x, term = xp.diagonal(xp.permute(x, (*rest, i, j))), "".join(term[a] for a in rest) + c
+    kept = [a for a, c in enumerate(term) if not x.shape[a] == 1 < sizes[c]]
+    if len(kept) == len(term):
+        return x, term
+    return xp.reshape(x, tuple(x.shape[a] for a in kept)), "".join(term[a] for a in kept)
 
 
 def explicit_spec(spec: str, arrays: Any) -> str:

@@ -109,5 +109,5 @@ def _numpy(name: str, x: Any) -> np.ndarray:
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
     crc = 0
     for name in sorted(arrays):
-        crc = zlib.crc32(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8), zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), crc))
     return f"{crc:08x}"

@@ -15,7 +15,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, backend, is_floating
 from adjoint.data.dataset import Dataset
 from adjoint.nn.module import Module, to
-from adjoint.ops import cross_entropy
+from adjoint.ops.networks import cross_entropy
 from adjoint.optim.clipping import clip_grad_norm
 from adjoint.optim.optimizers import AdamW, Optimizer
 from adjoint.optim.schedules import Schedule
@@ -76,9 +76,9 @@ def fit(
 
     >>> import adjoint as aj
     >>> train, test = aj.data.digits().split(test=0.2, seed=0)
-    >>> run = aj.fit(aj.nn.MLP((64, 32, 10), rng=0), train, epochs=2, validation=test, progress=False)
-    >>> len(run.history), run.history[-1].validation_metric > 0.5
-    (2, True)
+    >>> run = aj.fit(aj.nn.MLP((64, 32, 10), rng=0), train, validation=test, progress=False)
+    >>> len(run.history), run.best.validation_metric > 0.85
+    (10, True)
     """
     _check(train, validation, epochs, batch_size, patience)
     like = _first(net)
@@ -90,11 +90,18 @@ def fit(
     def rate(n: int) -> float:
         return float(schedule(n) if schedule else state.optimizer.lr)
 
-    settings = {
-        **{"batch_size": str(batch_size), "seed": str(seed), "patience": str(patience), "max_norm": str(max_norm)},
-        **_described(loss=loss, optimizer=state.optimizer, train=train, validation=validation, backend=home),
-        **_layout(net),
-    }
+    settings = _described(
+        net,
+        loss=loss,
+        optimizer=state.optimizer,
+        backend=home,
+        batch_size=batch_size,
+        seed=seed,
+        max_norm=max_norm,
+        train=train,
+        validation=validation,
+        patience=patience,
+    )
     if checkpoint is not None and resume and os.path.exists(checkpoint):
         state.restore(checkpoint, settings, lambda epoch: rate(epoch * steps - 1))
     step = _compiled(_stepping(loss, max_norm), home)
@@ -107,16 +114,27 @@ def fit(
                 n = epoch * steps + state.batch
                 lr = rate(n) if schedule else None
                 state.net, state.optimizer, value = step(state.net, state.optimizer, x, y, lr)
-                state.count(_finite(value, "the loss", epoch, n), len(x))
+                _check_finite("the loss", value, epoch, n)
+                state.count(float(value), len(x))
                 shown.step()
                 if asked:
                     break
             else:
                 n = (epoch + 1) * steps - 1
                 for name, weight in state.net.named_parameters():
-                    _finite(weight, name, epoch, n)
-                measured = _evaluate(measure, state.net, validation, batch_size) if validation else (None, None)
-                record = Epoch(epoch + 1, state.total / len(train), rate(n), *measured, time.perf_counter() - began)
+                    _check_finite(name, weight, epoch, n)
+                seen: tuple[float | None, float | None] = (None, None)
+                if validation is not None:
+                    seen = _evaluate(measure, state.net, validation, batch_size)
+                    _check_finite("the validation loss", seen[0], epoch, n)
+                record = Epoch(
+                    epoch=epoch + 1,
+                    loss=state.total / len(train),
+                    lr=rate(n),
+                    validation_loss=seen[0],
+                    validation_metric=seen[1],
+                    seconds=time.perf_counter() - began,
+                )
                 state.close(record, keep_best=patience is not None)
                 shown.epoch(record)
             if checkpoint is not None:
@@ -151,12 +169,13 @@ def evaluate(
 
 def _evaluate(measure: Any, net: Any, data: Dataset, batch_size: int) -> tuple[float, float | None]:
     net = to(net).eval()  # a tree of its own, of the same arrays
-    total, right = 0.0, 0.0
+    losses, metrics = [], []
     for x, y in _beside(_first(net), data.batches(batch_size, seed=None)):
         loss, metric = measure(net, x, y)
-        total += float(loss) * len(x)
-        right = None if metric is None else right + float(metric) * len(x)
-    return total / len(data), None if right is None else right / len(data)
+        losses.append(float(loss) * len(x))
+        if metric is not None:
+            metrics.append(float(metric) * len(x))
+    return sum(losses) / len(data), sum(metrics) / len(data) if metrics else None
 
 
 # The two functions that run once a batch
@@ -175,8 +194,9 @@ def _stepping(loss: Compare, max_norm: float | None) -> Callable[..., Any]:
 def _measuring(loss: Compare, metric: Compare | None) -> Callable[..., Any]:
     def measure(net: Any, x: Array, y: Array) -> tuple[Array, Array | None]:
         values = net(x)
-        skipped = metric is None or (metric is accuracy and is_floating(y.dtype))
-        return loss(values, y), None if skipped else metric(values, y)
+        if metric is None or (metric is accuracy and is_floating(y.dtype)):
+            return loss(values, y), None
+        return loss(values, y), metric(values, y)
 
     return measure
 
@@ -186,7 +206,7 @@ def _compiled(f: Callable[..., Any], home: str) -> Callable[..., Any]:
         return f
     import jax
 
-    return jax.jit(f)  # type: ignore[no-any-return]
+    return jax.jit(f)
 
 
 # Around them
@@ -206,14 +226,13 @@ def _beside(like: Array, batches: Iterator[tuple[Any, Any]]) -> Iterator[tuple[A
         yield x, y
 
 
-def _finite(x: Array, name: str, epoch: int, n: int) -> Any:
+def _check_finite(name: str, x: Any, epoch: int, n: int) -> None:
     values = backend(type(x)).to_numpy(x)
     if not np.isfinite(values).all():
         raise FloatingPointError(
-            f"fit: {name} is {'' if values.ndim == 0 else 'partly '}{values if values.ndim == 0 else 'not finite'} at "
-            f"epoch {epoch + 1}, step {n}: lower the learning rate, clip gradients with max_norm, look for nan in the data."
+            f"fit: {name} is {'not finite' if values.ndim else values} in epoch {epoch + 1}, at step {n}: lower the "
+            "learning rate, clip gradients with max_norm, or look for nan in the data."
         )
-    return values
 
 
 def _check(train: Dataset, validation: Dataset | None, epochs: int, batch_size: int, patience: int | None) -> None:
@@ -226,13 +245,9 @@ def _check(train: Dataset, validation: Dataset | None, epochs: int, batch_size: 
         raise ValueError(f"fit: patience={patience} watches the loss on the validation data: give some.")
 
 
-def _described(**settings: Any) -> dict[str, str]:
+def _described(net: Module, **settings: Any) -> dict[str, str]:
+    """What makes a run this one, in words that are the same in another process."""
+    settings["parameters"] = "\n".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in net.named_parameters())
+    settings["frozen"] = "\n".join(f"{name} {sorted(m._frozen)}" for name, m in net.named_modules() if m._frozen)
+    settings["network"] = net
     return {name: re.sub(r" at 0x[0-9a-f]+", "", str(value)) for name, value in settings.items()}
-
-
-def _layout(net: Module) -> dict[str, str]:
-    return {
-        "parameters": "\n".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in net.named_parameters()),
-        "frozen parts": "\n".join(f"{name} {sorted(m._frozen)}" for name, m in net.named_modules() if m._frozen),
-        **_described(network=net),
-    }

