@@ -1,22 +1,47 @@
-"""Every public name tells what it is; a method that overrides another may leave the telling to it."""
+"""Every public name tells what it is and shows it; a method that overrides another may leave the telling to it."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 import adjoint
 
 
+def public(module: ModuleType, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every public class, function and module, those of the modules inside too."""
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    for name in getattr(module, "__all__", own):
+        value = getattr(module, name)
+        if inspect.ismodule(value):
+            yield f"{prefix}{name}", value
+            yield from public(value, f"{prefix}{name}.")
+        elif inspect.isclass(value) or inspect.isfunction(value):
+            yield f"{prefix}{name}", value
+
+
+PUBLIC = dict(public(adjoint))
+
+
 def undocumented() -> Iterator[str]:
-    for name in adjoint.__all__:
-        value = getattr(adjoint, name)
-        if callable(value) and not value.__doc__:
+    for name, value in PUBLIC.items():
+        if not value.__doc__:
             yield name
         if inspect.isclass(value):
             methods = inspect.getmembers(value, lambda m: inspect.isfunction(m) or isinstance(m, property))
             yield from (f"{name}.{m}" for m, f in methods if not m.startswith("_") and not inspect.getdoc(f))
 
 
+def test_the_public_names_are_found() -> None:
+    assert {"cross_entropy", "Dense", "linearize", "nn.Linear", "nn.init.uniform", "optim.Adam"} <= set(PUBLIC)
+
+
 def test_every_public_name_has_a_docstring() -> None:
     assert not list(undocumented())
+
+
+def test_every_public_name_has_an_example() -> None:
+    bare = [name for name, value in PUBLIC.items() if ">>> " not in (value.__doc__ or "")]
+    assert not [name for name in bare if not inspect.ismodule(PUBLIC[name])]

@@ -98,7 +98,7 @@ def traced(x: Any, tape: Tape, own: bool, f: Function) -> tuple[Any, Argument]:
         leaf = tape.leaf(_leaf(x, tape, own, f))
         return leaf, Argument(None, [leaf])
     structure = Structure(x)
-    leaves = [tape.leaf(_leaf(part, tape, own, f)) for part in structure.leaves(x)]
+    leaves = [tape.leaf(_leaf(part, tape, own, f)) for part in structure.own()]
     if not leaves:
         raise TypeError(f"{name_of(f)}: there is no floating array to differentiate in {type(x).__name__}.")
     return structure.whole(leaves), Argument(structure, leaves)

@@ -6,7 +6,7 @@ from typing import Any
 
 import optree
 
-from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.dispatch import is_array, is_floating
 
 NAMESPACE = "adjoint"
 _roles: dict[Any, list[int]] = {}
@@ -70,10 +70,17 @@ class Structure:
         ]
         self.fixed = leaves
 
+    def own(self) -> tuple[Any, ...]:
+        """The differentiable leaves of the tree itself."""
+        return self._chosen(self.fixed)
+
     def leaves(self, tree: Any) -> tuple[Any, ...]:
         """The differentiable leaves of a tree of this structure."""
-        found = {}
-        for x, place in zip(self.treedef.flatten_up_to(tree), self.places, strict=True):
+        return self._chosen(self.treedef.flatten_up_to(tree))
+
+    def _chosen(self, parts: Any) -> tuple[Any, ...]:
+        found: dict[int, Any] = {}
+        for x, place in zip(parts, self.places, strict=True):
             if place is not None and place not in found:
                 found[place] = x
         return tuple(found.values())
@@ -93,8 +100,3 @@ def differentiable(x: Any) -> bool:
     if is_array(x):
         return is_floating(x.dtype)
     return isinstance(x, float)
-
-
-def is_leaf(tree: Array) -> bool:
-    """Whether the tree is a single array or number."""
-    return is_array(tree) or isinstance(tree, (int, float))

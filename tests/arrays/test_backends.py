@@ -544,3 +544,25 @@ def test_torch_updates_take_tensors_as_rates() -> None:
 def test_updates_of_nothing() -> None:
     how = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0, "lr": 0.1}
     assert MODULES["torch"].sgd_update([], [], None, **how) == ([], None)
+
+
+HOW = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "decoupled": True}
+
+
+def test_adam_in_jax_jit_counts_its_steps() -> None:
+    """One program serves every step: t is traced, and its bias correction exact in float32 too."""
+    lists = state(4, "float32")
+    step = jax.jit(lambda lists, t: xp.adam_update(*lists, t=t, **HOW))
+    for t in (1, 2, 1000):
+        expected = xp.adam_update.table.composed(*in_dtype(lists, "float64"), t=t, **HOW)  # type: ignore[attr-defined]
+        close_lists(step(moved(lists, "jax"), np.int32(t)), expected, "float32")
+
+
+def test_adam_in_a_torch_graph_counts_its_steps() -> None:
+    lists = state(4, "float32")
+    graph = make_fx(lambda lists, t: xp.adam_update(*lists, t=t, **HOW), tracing_mode="fake")(
+        moved(lists, "torch"), torch.tensor(1)
+    )
+    for t in (1, 2, 1000):
+        expected = xp.adam_update.table.composed(*in_dtype(lists, "float64"), t=t, **HOW)  # type: ignore[attr-defined]
+        close_lists(graph(moved(lists, "torch"), torch.tensor(t)), expected, "float32")

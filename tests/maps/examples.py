@@ -33,6 +33,17 @@ def probabilities(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
+def columnwise(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return probabilities(rng, shape[::-1]).T
+
+
+def orthonormal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows of halves and zeros, exactly orthonormal in every dtype."""
+    rows = np.zeros(shape)
+    rows[:, :4] = scipy.linalg.hadamard(4)[1 : shape[0] + 1] / 2.0
+    return rows
+
+
 def positive(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.uniform(0.5, 2.0, shape)
 
@@ -259,7 +270,7 @@ EXAMPLES: list[Example] = [
         lambda p: aj.Softmax(p, 0),
         ((4, 3),),
         lambda p: columns(lambda v: p * (v - (p * v).sum(0)), (4, 3)),
-        (probabilities,),
+        (columnwise,),
     ),
     Example(
         aj.LogSoftmax,
@@ -348,16 +359,16 @@ EXAMPLES: list[Example] = [
     Example(
         aj.Subspace,
         lambda q: aj.Subspace(q, (2, 3), 0.0, "given", 0.0),
-        ((4, 6),),
+        ((3, 6),),
         np.transpose,
-        (lambda rng, shape: np.linalg.qr(rng.standard_normal(shape).T)[0].T,),
+        (orthonormal,),
     ),
     Example(
         aj.Projection,
         lambda q: aj.Subspace(q, (5,), 0.0, "given", 0.0).projection(),
         ((2, 5),),
         lambda q: q.T @ q,
-        (lambda rng, shape: np.linalg.qr(rng.standard_normal(shape).T)[0].T,),
+        (orthonormal,),
     ),
     Example(
         aj.Inverse,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,19 +15,13 @@ from adjoint.maps import LinearMap
 from adjoint.maps.spaces import Space, factors, is_product, ravel, size, unravel
 from tests.maps.examples import EXAMPLES, Example, moved, name, plain
 
-BACKENDS = ("numpy", "torch", "jax")
+EAGER = ("numpy", "torch")
 DTYPES = ("float32", "float64")
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=name)
-on_every_backend = pytest.mark.parametrize("backend", BACKENDS)
+on_every_backend = pytest.mark.parametrize("backend", EAGER)
 in_every_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-@pytest.fixture(autouse=True)
-def _float64_in_jax() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def build(example: Example, backend: str = "numpy", dtype: str = "float64") -> LinearMap:
@@ -110,7 +103,7 @@ def assert_dense(A: LinearMap, matrix: np.ndarray, near: float) -> None:
 @in_every_dtype
 def test_dot_test_one_element_and_batches(example: Example, backend: str, dtype: str) -> None:
     A, matrix = build(example, backend, dtype), reference(example)
-    for lead in ((), (3,), (2, 3), (0,)) if backend == "numpy" else ((), (2, 3), (0,)):
+    for lead in ((), (3,), (2, 3), (0,)):
         x, y = element(A.in_shape, backend, dtype, 1, lead), element(A.out_shape, backend, dtype, 2, lead)
         Ax, Aty = flat(A.apply(x), A.out_shape), flat(A.adjoint(y), A.in_shape)
         x, y = flat(x, A.in_shape), flat(y, A.out_shape)
@@ -120,6 +113,37 @@ def test_dot_test_one_element_and_batches(example: Example, backend: str, dtype:
         assert abs(np.sum(Ax * y) - np.sum(x * Aty)) <= near
         np.testing.assert_allclose(Ax, x @ matrix.T, 0, near)
         np.testing.assert_allclose(Aty, y @ matrix, 0, near)
+
+
+@pytest.mark.covers("M07")
+@every_example
+@in_every_dtype
+def test_on_jax_compiled_against_jax_linear_transpose(example: Example, dtype: str) -> None:
+    """Under `jit` the map built of traced arrays gives its matrix both ways, and its adjoint is JAX's transpose of it."""
+    arrays = moved(example.arrays(dtype), "jax")
+    A, near = example.build(*arrays), slack(example, dtype)
+    leads: list[tuple[int, ...]] = [(), (2, 3), (0,)]
+    given = [(element(A.in_shape, "jax", dtype, 1, lead), element(A.out_shape, "jax", dtype, 2, lead)) for lead in leads]
+
+    def everything(arrays: list[Any], given: list[tuple[Any, Any]]) -> Any:
+        A = example.build(*arrays)
+        both = [(A.apply(x), A.adjoint(y)) for x, y in given]
+        if example.held or example.kind is aj.Cast:
+            return both, A.matrix(), None
+        return both, A.matrix(), jax.linear_transpose(A.apply, given[0][0])(both[0][0])[0]
+
+    both, matrix, back = (everything if example.held else jax.jit(everything))(arrays, given)
+    M = reference(example)
+    np.testing.assert_allclose(plain(matrix), M, 0, near)
+    for (x, y), (Ax, Aty), lead in zip(given, both, leads, strict=True):
+        x, y, Ax, Aty = flat(x, A.in_shape), flat(y, A.out_shape), flat(Ax, A.out_shape), flat(Aty, A.in_shape)
+        assert Ax.shape == (*lead, A.shape[0])
+        assert Aty.shape == (*lead, A.shape[1])
+        np.testing.assert_allclose(Ax, x @ M.T, 0, near * (1.0 + np.linalg.norm(x)))
+        np.testing.assert_allclose(Aty, y @ M, 0, near * (1.0 + np.linalg.norm(y)))
+    if back is not None:
+        again = A.adjoint(both[0][0])
+        np.testing.assert_allclose(flat(back, A.in_shape), flat(again, A.in_shape), 0, near * (1.0 + np.linalg.norm(M)) * 10)
 
 
 @every_example

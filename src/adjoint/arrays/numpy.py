@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,6 @@ from numpy import (  # noqa: F401
     add,
     argmax,
     argmin,
-    broadcast_to,
     ceil,
     cos,
     cosh,
@@ -67,6 +67,23 @@ name = "numpy"
 ZEROS = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
 
 
+SMALL = 4096  # entries below which copying is faster than making a view
+
+
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    if getattr(x, "shape", ()) == shape:
+        return x
+    if math.prod(shape) > SMALL:
+        return np.broadcast_to(x, shape)
+    out = np.empty(shape, dtype_of(x))
+    out[...] = x
+    return out
+
+
+def ones_like(x: Any) -> Any:
+    return np.ones(x.shape, x.dtype)
+
+
 def round(x: Any) -> Any:
     return np.round(x)
 
@@ -89,6 +106,12 @@ def relu(x: Any) -> Any:
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.add.reduce(x, axis, None, None, keepdims)
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    total = sum(x, axis, keepdims)
+    count = x.size // total.size if total.size else 0
+    return total * (1.0 / count) if count else total * math.nan
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -134,13 +157,15 @@ def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
     p = exp(logits - top)
     total = sum(p, axis, True)
     p /= total
-    place = np.expand_dims(target, axis)
+    lse = log(total)
+    lse += top
     if len(logits.shape) == 2:
         rows = np.arange(len(target))
-        losses = (log(total) + top)[:, 0] - logits[rows, target]
+        losses = lse[:, 0] - logits[rows, target]
         p[rows, target] -= 1
         return losses, p
-    losses = np.squeeze(log(total) + top - np.take_along_axis(logits, place, axis), axis)
+    place = np.expand_dims(target, axis)
+    losses = np.squeeze(lse - np.take_along_axis(logits, place, axis), axis)
     np.put_along_axis(p, place, np.take_along_axis(p, place, axis) - 1, axis)
     return losses, p
 
@@ -235,7 +260,7 @@ def contiguous(*lists: Any) -> bool:
     arrays = [x for each in lists for x in each]
     return (
         builtins.sum([x.size for x in arrays]) >= COMPILED * len(lists)
-        and builtins.all([x.flags.c_contiguous for x in arrays])
+        and builtins.all([isinstance(x, np.ndarray) and x.flags.c_contiguous for x in arrays])
         and {x.dtype.char for x in arrays} <= {"f", "d"}
     )
 

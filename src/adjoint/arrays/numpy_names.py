@@ -12,6 +12,7 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import FUNCTIONS, Array
+from adjoint.arrays.traced import Traced
 from adjoint.errors import BackendError
 
 Entry = Callable[..., Any]
@@ -314,7 +315,9 @@ NUMPY: dict[str, Entry] = {
     "shape": lambda a: tuple(a.shape),
     "ndim": lambda a: len(a.shape),
     "size": lambda a, axis=None: math.prod(a.shape[i] for i in (range(len(a.shape)) if axis is None else many(axis))),
-    "result_type": lambda *arrays_and_dtypes: np.result_type(*(getattr(x, "dtype", x) for x in arrays_and_dtypes)),
+    "result_type": lambda *arrays_and_dtypes: np.result_type(
+        *(x.dtype if isinstance(x, Traced) else x for x in arrays_and_dtypes)
+    ),
     "isrealobj": lambda x: True,
     "iscomplexobj": lambda x: False,
     "zeros_like": lambda a, dtype=None, *, shape=None: xp.zeros(a, shape_of(a, shape), dtype),

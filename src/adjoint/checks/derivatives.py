@@ -182,12 +182,12 @@ class Examination:
             self.findings.append(f"{self.operand.name}: {entry}")
         else:
             self._resolved(local, rays)
-        i, size = int(np.argmax(worst.ratio)), self._size(local, rays)
+        i, size = int(np.argmax(worst.ratio)), self._size(local, worst)
         return float(abs(worst.pushed[i] - worst.slope.value[i]) / size), float(worst.tolerance[i] / size), entry
 
-    def _size(self, local: Local, rays: list[Ray]) -> float:
-        """What errors are told in parts of: the largest derivative; where the value drowns it, what can be seen beside it."""
-        return max(*(ray.size for ray in rays), VISIBLE * float(np.abs(local.value).max())) or 1.0
+    def _size(self, local: Local, ray: Ray) -> float:
+        """What errors are told in parts of: the largest derivative along a ray, or what can be seen beside the value."""
+        return max(ray.size, VISIBLE * float(np.abs(local.value).max())) or 1.0
 
     def _entry(self, ray: Ray) -> Entry:
         (j,), i = np.flatnonzero(ray.v), int(np.argmax(ray.ratio))
@@ -225,7 +225,7 @@ class Examination:
         gaps = []
         for j, ray in enumerate(rays[: self.n]):
             dense = Ray(ray.v, columns[:, j] * ray.v[j], ray.slope, ray.tolerance)
-            gaps.append(float(np.abs(dense.pushed - ray.slope.value).max()) / self._size(local, rays))
+            gaps.append(float(np.abs(dense.pushed - ray.slope.value).max()) / self._size(local, ray))
             if worst_ratio(dense) > 1 >= worst_ratio(ray):
                 self.findings.append(f"{self.operand.name}: J.dense() is wrong though J @ v is right: {self._entry(dense)}")
                 break

@@ -43,8 +43,12 @@ class Counterexample:
 class Linearity:
     """What `aj.is_linear` found; true when f is linear on all samples.
 
-    `kind` is "linear", "affine" (f - f(0) is linear, f(0) ≠ 0) or "nonlinear"; `error` is the largest |left - right| met,
-    `tolerance` what rounding allows there; `counterexample` is None when f is linear.
+    `kind` is "linear", "affine" (f - f(0) is linear, f(0) ≠ 0) or "nonlinear"; `error` is the largest |left - right|
+    met, `tolerance` what rounding allows there; `counterexample` is None when f is linear.
+
+    >>> import adjoint as aj
+    >>> aj.is_linear(aj.square, (2,))
+    square is not linear; for α = ..., β = ..., ... of f(αx + βy) is ..., of αf(x) + βf(y) ...
     """
 
     function: str
@@ -71,8 +75,8 @@ def is_linear(f: Callable[..., Any], *like: Any, samples: int = 9, seed: int = 0
     """Is f linear, f(αx + βy) = α f(x) + β f(y)? Refutes it by a counterexample, or finds it true on random samples.
 
     `like` tells what f takes: for every argument a shape (NumPy arrays of float64 are made) or an example (an array of
-    any backend, a tree); nothing for a `LinearMap`. x is all arguments together, so a product f(a, b) = a·b is not linear.
-    The samples are small, medium and large, for a function can look linear where it is flat. A counterexample is a proof;
+    any backend, a tree); nothing for a `LinearMap`. x is all arguments together, so f(a, b) = a·b is not linear. The
+    samples are small, medium and large, for a function can look linear where it is flat. A counterexample is a proof;
     that no sample refutes linearity is strong evidence. Raises `DtypeError` when `like` holds no floating numbers.
 
     >>> import numpy as np, adjoint as aj

@@ -4,4 +4,11 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Data that cannot be used as it stands: names the file or field and what is wrong with it."""
+    """Data that cannot be used as it stands: names the file or field and what is wrong with it.
+
+    >>> import adjoint as aj
+    >>> aj.data.Dataset([[0.0]], [0, 1])
+    Traceback (most recent call last):
+        ...
+    adjoint.data.errors.DataError: Dataset: x (1, 1) and y (2,) differ in length, axis 0
+    """

@@ -29,6 +29,16 @@ def mnist(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Raises `FileNotFoundError` where one is missing, `DataError` where one is damaged, the images and labels differ in
     number, or several sets lie in the folder.
     Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition, 1998.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("train", "t10k"):
+    ...         image, label = [0, 0, 8, 3, *[0, 0, 0, 1] * 3, 255], [0, 0, 8, 1, 0, 0, 0, 1, 7]
+    ...         _ = pathlib.Path(folder, f"{part}-images-idx3-ubyte").write_bytes(bytes(image))
+    ...         _ = pathlib.Path(folder, f"{part}-labels-idx1-ubyte").write_bytes(bytes(label))
+    ...     train, test = mnist(folder)
+    >>> train.x.tolist(), train.y.tolist()
+    ([[[[1.0]]]], [7])
     """
     files = _find(Path(path))
     return _load(files, "train"), _load(files, "test")

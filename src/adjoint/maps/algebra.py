@@ -10,8 +10,9 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape, is_floating
 from adjoint.errors import ShapeError
-from adjoint.maps.base import NONE, ORTHOGONAL, LinearMap
+from adjoint.maps.base import NONE, ORTHOGONAL, POSITIVE, LinearMap
 from adjoint.maps.elementary import Diagonal, Identity, Negate, Scale, Zero
+from adjoint.maps.layout import Permute, Reshape, Roll
 from adjoint.maps.matrices import Dense
 from adjoint.maps.spaces import Space, is_product, lead_of, ravel, unravel
 from adjoint.maps.spaces import add as add_elements
@@ -52,12 +53,12 @@ class Composition(LinearMap):
 
     @property
     def properties(self) -> frozenset[str]:  # type: ignore[override]
-        """Orthogonal when all are; symmetric and positive for AᵀA."""
+        """Orthogonal when all are; symmetric and positive for AᵀA, and for Aᵀ H A when H is."""
         if all("orthogonal" in m.properties for m in self.maps):
             return ORTHOGONAL
         half, odd = divmod(len(self.maps), 2)
-        if not odd and all(is_adjoint(a, b) for a, b in zip(self.maps[:half], self.maps[half:][::-1], strict=True)):
-            return frozenset({"symmetric", "positive"})
+        if all(is_adjoint(a, b) for a, b in zip(self.maps[:half], self.maps[: -half - 1 : -1], strict=True)):
+            return (self.maps[half].properties if odd else POSITIVE) & POSITIVE
         return NONE
 
     def apply(self, v: Any) -> Any:
@@ -96,15 +97,14 @@ class Composition(LinearMap):
             return chain([m.matrix() for m in maps])
         m, n = self.shape
         if n <= m:
-            start, rest = maps[-1], maps[:-1]
-            images = unravel(start.matrix().mT, start.out_shape)
-            for each in rest[::-1]:
-                images = each.apply(images)
-            return ravel(images, self.out_shape).mT
-        images = unravel(maps[0].matrix(), maps[0].in_shape)
-        for each in maps[1:]:
-            images = each.adjoint(images)
-        return ravel(images, self.in_shape)
+            images, rest = unravel(self.eye(n), self.in_shape), maps
+            if maps[-1].array() is not None:
+                images, rest = unravel(maps[-1].matrix().mT, maps[-1].out_shape), maps[:-1]
+            return ravel(Composition(rest).apply(images), self.out_shape).mT
+        images, rest = unravel(self.eye(m), self.out_shape), maps
+        if maps[0].array() is not None:
+            images, rest = unravel(maps[0].matrix(), maps[0].in_shape), maps[1:]
+        return ravel(Composition(rest).adjoint(images), self.in_shape)
 
     def describe(self) -> str:
         """The maps joined by @."""
@@ -378,7 +378,8 @@ def _merged(a: LinearMap, b: LinearMap) -> LinearMap | None:
     if isinstance(a, Dense) and isinstance(b, Dense):
         (m, k), n = a.shape, b.shape[1]
         if m * n <= (m + n) * k:
-            return Dense(a.weight @ b.weight, a.properties & b.properties & ORTHOGONAL)
+            square = POSITIVE if is_adjoint(a, b) else NONE
+            return Dense(a.weight @ b.weight, (a.properties & b.properties & ORTHOGONAL) | square)
     if is_adjoint(a, b) and "orthogonal" in a.properties:
         return Identity(b.in_shape)
     return None
@@ -394,12 +395,16 @@ def is_adjoint(a: LinearMap, b: LinearMap) -> bool:
     if a is b:
         return "symmetric" in a.properties
     t = b.T
+    if t is a:
+        return True
     if type(a) is not type(t):
         return False
     if isinstance(a, Dense) and isinstance(t, Dense):
         return same_memory(a.weight, t.weight)
     if isinstance(a, Diagonal) and isinstance(t, Diagonal):
         return a.d is t.d
+    if isinstance(a, (Permute, Reshape, Roll)):
+        return all(getattr(a, name) == getattr(t, name) for name in a.__slots__)
     return a.T is b
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NONE: frozenset[str] = frozenset()
 SYMMETRIC = frozenset({"symmetric"})
 ORTHOGONAL = frozenset({"orthogonal"})
+POSITIVE = frozenset({"symmetric", "positive"})
 
 
 class LinearMap:

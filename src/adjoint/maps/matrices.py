@@ -328,24 +328,39 @@ class Einsum(LinearMap):
         return xp.einsum(f"{','.join(terms)}->{batch}{output}", *arrays)
 
     def adjoint(self, u: Any) -> Any:
-        """The einsum of u with the held arrays, axes summed away in the free array alone repeated."""
+        """The einsum of u with the held arrays, and with identities for axes that are one (the diagonal of "ii"); axes
+        that the free array alone summed are repeated."""
         inputs, output = self._terms()
-        free = inputs[self.place]
-        held = [t for i, t in enumerate(inputs) if i != self.place]
+        free, links = untied(inputs[self.place], _letters("".join(inputs), len(inputs[self.place])))
+        held = [t for i, t in enumerate(inputs) if i != self.place] + links
+        eyes = [xp.eye(u, self.in_shape[free.index(link[1])]) for link in links]
         known = set(output).union(*held)
         lead = lead_of(u, self.out_shape)
-        batch = _letters("".join(inputs), len(lead))
-        found = "".join(dict.fromkeys(c for c in free if c in known))
-        result = xp.einsum(f"{','.join([batch + output, *held])}->{batch}{found}", u, *self._held())
-        return xp.broadcast_to(
-            xp.reshape(result, (*lead, *(n if c in known else 1 for c, n in zip(free, self.in_shape, strict=True)))),
-            (*lead, *self.in_shape),
-        )
+        batch = _letters("".join([*inputs, *links]), len(lead))
+        found = "".join([c for c in free if c in known])
+        result = xp.einsum(f"{','.join([batch + output, *held])}->{batch}{found}", u, *self._held(), *eyes)
+        kept = tuple(n if c in known else 1 for c, n in zip(free, self.in_shape, strict=True))
+        return xp.broadcast_to(xp.reshape(result, (*lead, *kept)), (*lead, *self.in_shape))
 
     def array(self) -> Array | None:
         """One of the held arrays."""
         held = self._held()
         return held[0] if held else None
+
+
+def untied(term: str, spare: str) -> tuple[str, list[str]]:
+    """A term with a letter of its own for every axis, and the pairs of letters that must be equal.
+
+    >>> untied("iji", "xyz")
+    ('ijx', ['ix'])
+    """
+    letters, links = "", []
+    for c in term:
+        if c in letters:
+            links.append(c + spare[len(links)])
+            c = links[-1][1]
+        letters += c
+    return letters, links
 
 
 def _letters(used: str, n: int) -> str:

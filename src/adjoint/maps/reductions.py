@@ -57,9 +57,9 @@ class Reduce(LinearMap):
         w = self.w
         lead = lead_of(u, self.out_shape)
         u = xp.reshape(u, (*lead, *self._kept()))
-        if w is not None and hasattr(w, "shape"):
-            return w * u
-        return xp.broadcast_to(u if w is None else w * u, (*lead, *self.in_shape))
+        u = u if w is None else w * u
+        full = (*lead, *self.in_shape)
+        return u if tuple(u.shape) == full else xp.broadcast_to(u, full)
 
     def array(self) -> Array | None:
         """The weights, when they are an array."""

@@ -1,4 +1,12 @@
-"""Modules with PyTorch's names: trees of arrays that any transform takes."""
+"""Modules with PyTorch's names: trees of arrays that any transform takes.
+
+>>> import numpy as np, adjoint as aj
+>>> net = aj.nn.Sequential(aj.nn.Linear(3, 2, rng=0), aj.nn.Tanh())
+>>> net(np.ones((5, 3), "float32")).shape
+(5, 2)
+>>> aj.grad(lambda net: aj.sum(net(np.ones((5, 3), "float32"))))(net)[0].weight.shape
+(2, 3)
+"""
 
 from adjoint.nn import init
 from adjoint.nn.activations import (

@@ -12,7 +12,12 @@ from adjoint.nn.module import Module
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.ReLU()(np.array([-2.0, 3.0])).tolist()
+    [0.0, 3.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         """max(x, 0)."""
@@ -20,7 +25,12 @@ class ReLU(Module):
 
 
 class ReLU6(Module):
-    """min(max(x, 0), 6)."""
+    """min(max(x, 0), 6).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.ReLU6()(np.array([-2.0, 8.0])).tolist()
+    [0.0, 6.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         """min(max(x, 0), 6)."""
@@ -28,7 +38,12 @@ class ReLU6(Module):
 
 
 class LeakyReLU(Module):
-    """x where x > 0, negative_slope · x elsewhere."""
+    """x where x > 0, negative_slope · x elsewhere.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.LeakyReLU()(np.array([-2.0, 3.0])).tolist()
+    [-0.02, 3.0]
+    """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
@@ -39,7 +54,14 @@ class LeakyReLU(Module):
 
 
 class PReLU(Module):
-    """x where x > 0, weight · x elsewhere, with a learned weight for all channels or one each (axis 1)."""
+    """x where x > 0, weight · x elsewhere, with a learned weight for all channels or one each (axis 1).
+
+    It starts at `init` (He et al. 2015).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.PReLU()(np.array([-2.0, 3.0])).tolist()
+    [-0.5, 3.0]
+    """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: Any = "float32") -> None:
         self.num_parameters = num_parameters
@@ -54,7 +76,12 @@ class PReLU(Module):
 
 
 class ELU(Module):
-    """x where x > 0, α (eˣ - 1) elsewhere."""
+    """x where x > 0, α (eˣ - 1) elsewhere.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.ELU()(np.array([-2.0, 3.0])).tolist()
+    [-0.8647, 3.0]
+    """
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -65,7 +92,12 @@ class ELU(Module):
 
 
 class CELU(Module):
-    """x where x > 0, α (e^(x/α) - 1) elsewhere."""
+    """x where x > 0, α (e^(x/α) - 1) elsewhere.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.CELU(alpha=2.0)(np.array([-2.0, 3.0])).tolist()
+    [-1.2642, 3.0]
+    """
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -76,7 +108,12 @@ class CELU(Module):
 
 
 class SELU(Module):
-    """The self-normalizing λ · elu(x, α)."""
+    """The self-normalizing λ · elu(x, α).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.SELU()(np.array([-2.0, 3.0])).tolist()
+    [-1.5202, 3.1521]
+    """
 
     def __call__(self, x: Array) -> Array:
         """λ · elu(x, α)."""
@@ -84,7 +121,12 @@ class SELU(Module):
 
 
 class GELU(Module):
-    """x Φ(x), or its tanh formula with approximate="tanh"."""
+    """x Φ(x), or its tanh formula with approximate="tanh".
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.GELU()(np.array([-2.0, 3.0])).tolist()
+    [-0.0455, 2.9960]
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
@@ -95,7 +137,12 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x σ(x)."""
+    """x σ(x).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.SiLU()(np.array([-2.0, 3.0])).tolist()
+    [-0.2384, 2.8577]
+    """
 
     def __call__(self, x: Array) -> Array:
         """x σ(x)."""
@@ -103,7 +150,12 @@ class SiLU(Module):
 
 
 class Mish(Module):
-    """x tanh(softplus(x))."""
+    """x tanh(softplus(x)).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Mish()(np.array([-2.0, 3.0])).tolist()
+    [-0.2525, 2.9865]
+    """
 
     def __call__(self, x: Array) -> Array:
         """x tanh(softplus(x))."""
@@ -111,7 +163,12 @@ class Mish(Module):
 
 
 class Sigmoid(Module):
-    """1 / (1 + e⁻ˣ)."""
+    """1 / (1 + e⁻ˣ).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Sigmoid()(np.array([-1000.0, 0.0])).tolist()
+    [0.0, 0.5]
+    """
 
     def __call__(self, x: Array) -> Array:
         """σ(x)."""
@@ -119,7 +176,12 @@ class Sigmoid(Module):
 
 
 class LogSigmoid(Module):
-    """log σ(x)."""
+    """log σ(x).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.LogSigmoid()(np.array([-1000.0, 0.0])).tolist()
+    [-1000.0, -0.6931]
+    """
 
     def __call__(self, x: Array) -> Array:
         """log σ(x)."""
@@ -127,7 +189,12 @@ class LogSigmoid(Module):
 
 
 class Tanh(Module):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Tanh()(np.array([-2.0, 3.0])).tolist()
+    [-0.9640, 0.9951]
+    """
 
     def __call__(self, x: Array) -> Array:
         """tanh x."""
@@ -135,7 +202,12 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """log(1 + e^(βx)) / β."""
+    """log(1 + e^(βx)) / β.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Softplus()(np.array([-2.0, 3.0])).tolist()
+    [0.1269, 3.0486]
+    """
 
     def __init__(self, beta: float = 1.0) -> None:
         self.beta = beta
@@ -146,7 +218,12 @@ class Softplus(Module):
 
 
 class Softsign(Module):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Softsign()(np.array([-2.0, 3.0])).tolist()
+    [-0.6667, 0.75]
+    """
 
     def __call__(self, x: Array) -> Array:
         """x / (1 + |x|)."""
@@ -154,7 +231,12 @@ class Softsign(Module):
 
 
 class Tanhshrink(Module):
-    """x - tanh x."""
+    """x - tanh x.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Tanhshrink()(np.array([-2.0, 3.0])).tolist()
+    [-1.0360, 2.0049]
+    """
 
     def __call__(self, x: Array) -> Array:
         """x - tanh x."""
@@ -162,7 +244,12 @@ class Tanhshrink(Module):
 
 
 class Hardtanh(Module):
-    """x limited to [min_val, max_val]."""
+    """x limited to [min_val, max_val].
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Hardtanh()(np.array([-2.0, 3.0])).tolist()
+    [-1.0, 1.0]
+    """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
         self.min_val = min_val
@@ -174,7 +261,12 @@ class Hardtanh(Module):
 
 
 class Hardsigmoid(Module):
-    """min(max(x + 3, 0), 6) / 6."""
+    """min(max(x + 3, 0), 6) / 6.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Hardsigmoid()(np.array([-2.0, 3.0])).tolist()
+    [0.1667, 1.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         """min(max(x + 3, 0), 6) / 6."""
@@ -182,7 +274,12 @@ class Hardsigmoid(Module):
 
 
 class Hardswish(Module):
-    """x · hardsigmoid(x)."""
+    """x · hardsigmoid(x).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Hardswish()(np.array([-2.0, 3.0])).tolist()
+    [-0.3333, 3.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         """x · hardsigmoid(x)."""
@@ -190,7 +287,12 @@ class Hardswish(Module):
 
 
 class Softmax(Module):
-    """eˣ / Σ eˣ along an axis."""
+    """eˣ / Σ eˣ along the axis `dim`.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Softmax()(np.array([[0.0, np.log(3.0)]])).tolist()
+    [[0.25, 0.75]]
+    """
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim
@@ -201,7 +303,12 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """x - log Σ eˣ along an axis."""
+    """x - log Σ eˣ along the axis `dim`.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.LogSoftmax()(np.array([[1000.0, 0.0]])).tolist()
+    [[0.0, -1000.0]]
+    """
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim

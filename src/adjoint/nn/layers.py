@@ -94,7 +94,12 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """x/√(mean x² + eps) · weight over the last axes (Zhang & Sennrich 2019); eps None is the dtype's, as PyTorch's."""
+    """x/√(mean x² + eps) · weight over the last axes (Zhang & Sennrich 2019); eps None is the dtype's, as PyTorch's.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.RMSNorm(2)(np.array([[1.0, 7.0]])).round(4).tolist()
+    [[0.2, 1.4]]
+    """
 
     def __init__(
         self,
@@ -114,7 +119,12 @@ class RMSNorm(Module):
 
 
 class Flatten(Module):
-    """Axes start_dim to end_dim joined into one: images (n, 1, 28, 28) become (n, 784)."""
+    """Axes start_dim to end_dim joined into one: images (n, 1, 28, 28) become (n, 784).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Flatten()(np.ones((5, 1, 28, 28))).shape
+    (5, 784)
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim = start_dim
@@ -126,7 +136,12 @@ class Flatten(Module):
 
 
 class Identity(Module):
-    """x itself; takes and ignores any arguments, as PyTorch's."""
+    """x itself; takes and ignores any arguments, as PyTorch's.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Identity()(np.array([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass

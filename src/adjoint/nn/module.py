@@ -151,7 +151,14 @@ class Module:
     # Parts that do not learn
 
     def freeze(self, *names: str) -> Module:
-        """Exclude the named children (all when none is named) from gradients, which are None there; returns self."""
+        """Exclude the named children (all when none is named) from gradients, which are None there; returns self.
+
+        >>> import numpy as np, adjoint as aj
+        >>> net = aj.nn.Linear(1, 1).freeze("weight")
+        >>> grads = aj.grad(lambda net: aj.sum(net(np.ones((4, 1), "float32"))))(net)
+        >>> grads.weight, grads.bias.tolist()
+        (None, [4.0])
+        """
         own = self.form().names
         for name in names:
             if name not in own:
@@ -309,6 +316,11 @@ def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = N
 
 
 def count_parameters(module: Any) -> int:
-    """The number of entries in all arrays of a tree, an array that appears twice counted once."""
+    """The number of entries in all arrays of a tree, an array that appears twice counted once.
+
+    >>> import adjoint as aj
+    >>> aj.nn.count_parameters(aj.nn.Linear(3, 2))
+    8
+    """
     unique = {id(x): x for x in flatten(module)[0] if is_array(x)}
     return sum(int(np.prod(x.shape)) for x in unique.values())

@@ -25,7 +25,7 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_type: float = 2.0) -> tuple
     """
     if not (max_norm >= 0 and norm_type > 0):
         raise ValueError(f"clip_grad_norm: max_norm={max_norm} must be at least 0 and norm_type={norm_type} positive.")
-    leaves = [g for g in flatten(grads)[0] if 0 not in g.shape]
+    leaves = {id(g): g for g in flatten(grads)[0] if 0 not in g.shape}.values()  # tied ones once
     if not leaves:
         return grads, 0.0
     if norm_type == math.inf:

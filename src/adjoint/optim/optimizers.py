@@ -9,8 +9,23 @@ from adjoint.nn.module import Module
 from adjoint.trees import Structure
 
 
+_UNLIKE = (
+    "the gradients are no tree like the network: take them of this very network, with the same parts frozen and in the "
+    "same mode (train or eval)."
+)
+
+
 class Optimizer(Module):
-    """What all optimizers share: the learning rate, the count of steps, how parameters and gradients are paired."""
+    """What all optimizers share: the learning rate, the count of steps, how parameters and gradients are paired.
+
+    Raises ValueError where lr or weight_decay is negative, or where the network has nothing to learn.
+
+    >>> import numpy as np, adjoint as aj
+    >>> net = {"w": np.array([1.0])}
+    >>> opt = aj.optim.SGD(net, lr=0.1)
+    >>> isinstance(opt, aj.optim.Optimizer), opt.step(net, {"w": np.array([2.0])}, lr=0.5)[0]
+    (True, {'w': array([0.])})
+    """
 
     def __init__(self, lr: float, weight_decay: float) -> None:
         if lr < 0 or weight_decay < 0:
@@ -25,19 +40,19 @@ class Optimizer(Module):
         way, go on with what is returned.
         """
         structure = Structure(net)
-        params, found = structure.leaves(net), structure.leaves(grads)
-        if any(g is None for g in found):
-            raise ValueError(
-                f"{type(self).__name__}.step: a gradient is None where the network is trainable: "
-                "freeze the same parts when computing the gradients and when stepping."
-            )
+        try:
+            params, found = structure.own(), structure.leaves(grads)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}.step: {_UNLIKE}") from error
+        if len(found) != len(params) or any(g is None for g in found):
+            raise ValueError(f"{type(self).__name__}.step: {_UNLIKE}")
         new, moments = self._update(list(params), list(found), self.lr if lr is None else lr)
         if all(a is b for a, b in zip(new, params, strict=True)):
             return net, self._with(**moments)
         return structure.whole(new), self._with(**moments)
 
     def _learning(self, net: Any) -> tuple[Any, ...]:
-        params = Structure(net).leaves(net)
+        params = Structure(net).own()
         if not params:
             raise ValueError(f"{type(self).__name__}: the network has no trainable array; unfreeze a part of it.")
         return params
@@ -81,14 +96,17 @@ class SGD(Optimizer):
         self.t = xp.zeros(params[0], (), "int32")
 
     def _update(self, params: list[Any], grads: list[Any], lr: Any) -> tuple[Any, dict[str, Any]]:
-        first = xp.equal(self.t, 0) * 1.0
+        dampening: Any = 0.0
+        if self.dampening:  # not in the first step; in the widest dtype, for PyTorch's own would be float32
+            later = xp.astype(xp.not_equal(self.t, 0), max((p.dtype for p in params), key=lambda dtype: dtype.itemsize))
+            dampening = self.dampening * later
         new, velocity = xp.sgd_update(
             params,
             grads,
             self.velocity,
             lr=lr,
             momentum=self.momentum,
-            dampening=self.dampening * (1.0 - first) if self.dampening else 0.0,
+            dampening=dampening,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
         )

@@ -33,6 +33,11 @@ class Trained:
     """A finished run: the trained network in evaluation mode, the optimizer as it stood last, one record an epoch.
 
     `best` is the epoch with the least validation loss, None without validation; with patience, `net` is from it.
+
+    >>> import adjoint as aj
+    >>> run = aj.fit(aj.nn.MLP((64, 10), rng=0), aj.data.digits(), epochs=1, progress=False)
+    >>> len(run.history), run.best
+    (1, None)
     """
 
     net: Any

@@ -21,7 +21,13 @@ RUN = "adjoint.run"
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: the mean loss over its examples, the last learning rate, the validation, the time."""
+    """What one epoch gave: mean loss over its examples, last learning rate, validation, time in seconds.
+
+    >>> import adjoint as aj
+    >>> run = aj.fit(aj.nn.MLP((64, 10), rng=0), aj.data.digits(), epochs=1, progress=False)
+    >>> run.history[0].epoch, run.history[0].lr, run.history[0].validation_loss
+    (1, 0.001, None)
+    """
 
     epoch: int
     loss: float

@@ -1,0 +1,142 @@
+"""The same functions in PyTorch, and in JAX where PyTorch has none: independent values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import torch
+import torch.nn.functional as F
+
+Peer = Callable[..., Any]
+
+
+def dims(x: Any, axis: Any) -> Any:
+    return tuple(range(x.ndim)) if axis is None else axis
+
+
+def gelu_slope(x: Any, approximate: str = "none") -> Any:
+    return torch.autograd.grad(F.gelu(x, approximate=approximate).sum(), x, create_graph=True)[0]
+
+
+def put_along(u: Any, indices: Any, axis: int, size: int) -> Any:
+    shape = list(u.shape)
+    shape[axis] = size
+    return torch.zeros(shape, dtype=u.dtype).scatter_add(axis, torch.as_tensor(indices).expand_as(u) % size, u)
+
+
+def normalize_moments(x: Any, ndim: int, eps: float, centre: bool) -> Any:
+    axes = tuple(range(-ndim, 0))
+    centred = x - x.mean(axes, keepdim=True) if centre else x
+    scale = 1 / torch.sqrt((centred**2).mean(axes, keepdim=True) + eps)
+    return centred * scale, scale
+
+
+def softmax_residual(x: Any, target: Any, axis: int) -> Any:
+    hot = F.one_hot(target, x.shape[axis]).movedim(-1, axis)
+    return F.cross_entropy(x, target, reduction="none"), torch.softmax(x, axis) - hot
+
+
+def reduced(losses: Any, reduction: str) -> Any:
+    return {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}[reduction](losses)
+
+
+def binary_cross_entropy(p: Any, t: Any, reduction: str = "mean") -> Any:
+    return reduced(-(t * torch.log(p) + (1 - t) * torch.log(1 - p)), reduction)
+
+
+def hinge_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
+    return reduced(torch.clamp(1 - t * x, min=0), reduction)
+
+
+SAME_NAME = (
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log", "log10", "log1p",
+    "log2", "logaddexp", "maximum", "minimum", "reciprocal", "relu", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "square", "tan",
+    "tanh", "where", "matmul", "flatten", "abs", "negative", "reshape", "broadcast_to",
+)  # fmt: skip
+SAME_NAME_IN_F = (
+    "celu", "cross_entropy", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "l1_loss", "leaky_relu", "linear",
+    "logsigmoid", "mish", "mse_loss", "nll_loss", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink",
+    "binary_cross_entropy_with_logits", "kl_div",
+)  # fmt: skip
+
+TORCH: dict[str, Peer] = {
+    **{name: getattr(torch, name) for name in SAME_NAME},
+    **{name: getattr(F, name) for name in SAME_NAME_IN_F},
+    "maximum": lambda x, y: torch.maximum(torch.as_tensor(x), torch.as_tensor(y)),
+    "minimum": lambda x, y: torch.minimum(torch.as_tensor(x), torch.as_tensor(y)),
+    "logaddexp": lambda x, y: torch.logaddexp(torch.as_tensor(x), torch.as_tensor(y)),
+    "add": lambda x, y: x + y,
+    "subtract": lambda x, y: x - y,
+    "multiply": lambda x, y: x * y,
+    "divide": lambda x, y: x / y,
+    "pow": lambda x, y: x**y,
+    "atan2": lambda y, x: torch.atan2(torch.as_tensor(y), torch.as_tensor(x)),
+    "gelu_slope": gelu_slope,
+    # layout
+    "permute": lambda x, axes: x.permute(axes),
+    "swapaxes": lambda x, axis1, axis2: torch.swapaxes(x, axis1, axis2),
+    "moveaxis": torch.moveaxis,
+    "expand_dims": lambda x, axis: torch.unsqueeze(x, axis),
+    "squeeze": lambda x, axis=None: torch.squeeze(x) if axis is None else torch.squeeze(x, axis),
+    "concatenate": lambda *xs, axis=0: torch.cat(xs, axis),
+    "stack": lambda *xs, axis=0: torch.stack(xs, axis),
+    "split": lambda x, sections, axis=0: list(torch.tensor_split(x, sections, axis)),
+    "pad": lambda x, width, value=0.0: F.pad(x, [n for pair in width[::-1] for n in pair], value=value),
+    "put_along": put_along,
+    "roll": lambda x, shift, axis: torch.roll(x, shift, axis),
+    "tile": lambda x, reps: torch.tile(x, reps),
+    "repeat": lambda x, repeats, axis: torch.repeat_interleave(x, repeats, axis),
+    "tril": lambda x, k=0: torch.tril(x, k),
+    "triu": lambda x, k=0: torch.triu(x, k),
+    "diagonal": lambda x: torch.diagonal(x, dim1=-2, dim2=-1),
+    "diagonal_matrix": torch.diag_embed,
+    "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
+    "copy": torch.clone,
+    # reductions
+    "norm": lambda x, axis=None, keepdims=False: torch.linalg.vector_norm(x, 2, axis, keepdims),
+    "logsumexp": lambda x, axis=None, keepdims=False: torch.logsumexp(x, dims(x, axis), keepdims),
+    "std": lambda x, axis=None, keepdims=False, correction=0: torch.std(x, axis, correction=correction, keepdim=keepdims),
+    "var": lambda x, axis=None, keepdims=False, correction=0: torch.var(x, axis, correction=correction, keepdim=keepdims),
+    "cumulative_sum": lambda x, axis=-1: torch.cumsum(x, axis),
+    "reversed_cumulative_sum": lambda x, axis=-1: torch.flip(torch.cumsum(torch.flip(x, (axis,)), axis), (axis,)),
+    "compensated_sum": lambda x, axis=-1: torch.sum(x, axis),
+    # products
+    "affine": lambda x, w, b=None: x @ w if b is None else x @ w + b,
+    "einsum_apply": lambda *xs, spec: torch.einsum(spec, *xs),
+    "dot": lambda x, y: torch.linalg.vecdot(x, y),
+    "outer": lambda x, y: torch.einsum("...i,...j->...ij", x, y),
+    "weight_product": lambda x, u: torch.einsum("...i,...j->ij", x, u),
+    # layers
+    "softmax": lambda x, axis=-1: torch.softmax(x, axis),
+    "log_softmax": lambda x, axis=-1: torch.log_softmax(x, axis),
+    "normalize_moments": normalize_moments,
+    "layer_norm": lambda x, w=None, b=None, ndim=1, eps=1e-5: F.layer_norm(x, x.shape[-ndim:], w, b, eps),
+    "rms_norm": lambda x, w=None, ndim=1, eps=1e-6: F.rms_norm(x, x.shape[-ndim:], w, eps),
+    "normalize": lambda x, axis=-1, eps=1e-12: F.normalize(x, dim=axis, eps=eps),
+    "cosine_similarity": lambda x, y, axis=-1: F.cosine_similarity(x, y, dim=axis),
+    "embedding": F.embedding,
+    # losses
+    "softmax_residual": softmax_residual,
+    "binary_cross_entropy": binary_cross_entropy,
+    "hinge_loss": hinge_loss,
+    "huber_loss": lambda x, t, reduction="mean", delta=1.0: F.huber_loss(x, t, reduction=reduction, delta=delta),
+    "smooth_l1_loss": lambda x, t, reduction="mean", beta=1.0: F.smooth_l1_loss(x, t, reduction=reduction, beta=beta),
+}
+
+JAX: dict[str, Peer] = {
+    "clip": lambda x, min=None, max=None: jnp.clip(x, min, max),
+    "getitem": lambda x, key: x[key if not isinstance(key, tuple) else tuple(jnp.array(k) if isinstance(k, list) else k for k in key)],
+    "put": lambda u, key, shape: jnp.zeros(shape).at[key].set(u),
+    "take": lambda x, indices, axis=0: jnp.take(x, indices, axis),
+    "take_along": lambda x, indices, axis=-1: jnp.take_along_axis(x, indices, axis),
+    "segment_sum": lambda u, indices, size: jax.ops.segment_sum(u, indices, size),
+    "flip": lambda x, axis=None: jnp.flip(x, axis),
+    "sum": lambda x, axis=None, keepdims=False: jnp.sum(x, axis, keepdims=keepdims),
+    "mean": lambda x, axis=None, keepdims=False: jnp.mean(x, axis, keepdims=keepdims),
+    "max": lambda x, axis=None, keepdims=False: jnp.max(x, axis, keepdims=keepdims),
+    "min": lambda x, axis=None, keepdims=False: jnp.min(x, axis, keepdims=keepdims),
+    "prod": lambda x, axis=None, keepdims=False: jnp.prod(x, axis, keepdims=keepdims),
+}

@@ -1,0 +1,174 @@
+"""Twenty steps of every optimizer end where PyTorch's do: all options, backends, dtypes, sizes and strides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import adjoint as aj
+from adjoint.arrays.dispatch import backend
+
+STEPS = 20
+SMALL = {"weight": (7, 5), "bias": (5,), "scale": (), "row": (1, 3), "none": (0, 4)}
+LARGE = {"weight": (257, 130), "bias": (131,), "scale": ()}  # 33,542 entries: NumPy takes the compiled kernels
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.3}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3}),
+]
+CASES = [pytest.param(name, how, id=f"{name}-{'-'.join(how)}") for name, how in OPTIONS]
+
+
+def drawn(shapes: dict[str, tuple[int, ...]], dtype: str, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: np.asarray(rng.standard_normal(shape), dtype) for name, shape in shapes.items()}
+
+
+def strided(x: np.ndarray) -> np.ndarray:
+    """The same numbers, not contiguous where there are two axes."""
+    return np.asfortranarray(x) if x.ndim > 1 else x
+
+
+def theirs(name: str, how: dict[str, Any], shapes: Any, dtype: str, lrs: list[float]) -> dict[str, np.ndarray]:
+    params = {k: torch.from_numpy(x.copy()).requires_grad_() for k, x in drawn(shapes, dtype, 0).items()}
+    optimizer = getattr(torch.optim, name)(params.values(), **how)
+    for i, lr in enumerate(lrs):
+        optimizer.param_groups[0]["lr"] = lr
+        for k, g in drawn(shapes, dtype, i + 1).items():
+            params[k].grad = torch.from_numpy(g)
+        optimizer.step()
+    return {k: p.detach().numpy() for k, p in params.items()}
+
+
+def ours(
+    name: str,
+    how: dict[str, Any],
+    shapes: Any,
+    dtype: str,
+    lrs: list[float],
+    to: str = "numpy",
+    laid: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> dict[str, np.ndarray]:
+    net = aj.to(drawn(shapes, dtype, 0), to)
+    optimizer = getattr(aj.optim, name)(net, **how)
+    step = jax.jit(type(optimizer).step) if to == "jax" else type(optimizer).step
+    for i, lr in enumerate(lrs):
+        grads = {k: laid(g) for k, g in drawn(shapes, dtype, i + 1).items()}
+        net, optimizer = step(optimizer, net, moved(grads, to), lr)
+    assert int(optimizer.t) == len(lrs)
+    return {k: np.asarray(backend(type(p)).to_numpy(p)) for k, p in net.items()}
+
+
+def moved(grads: dict[str, np.ndarray], to: str) -> Any:
+    return {k: torch.as_tensor(g) for k, g in grads.items()} if to == "torch" else aj.to(grads, to)
+
+
+def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray], dtype: str) -> None:
+    """A few roundings a step, of numbers of order one."""
+    tolerance = 4 * STEPS * np.finfo(dtype).eps
+    for name, x in expected.items():
+        assert got[name].dtype == dtype
+        assert got[name].shape == x.shape
+        np.testing.assert_allclose(got[name], x, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("to", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize(("name", "how"), CASES)
+def test_equals_pytorch(name: str, how: dict[str, Any], to: str, dtype: str) -> None:
+    lrs = [how.get("lr", 1e-3)] * STEPS
+    assert_same(ours(name, how, SMALL, dtype, lrs, to), theirs(name, how, SMALL, dtype, lrs), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "how"), CASES)
+def test_compiled_kernels_equal_pytorch(name: str, how: dict[str, Any], dtype: str) -> None:
+    lrs = [how.get("lr", 1e-3)] * STEPS
+    assert_same(ours(name, how, LARGE, dtype, lrs, laid=strided), theirs(name, how, LARGE, dtype, lrs), dtype)
+
+
+@pytest.mark.parametrize("to", ["numpy", "torch"])
+@pytest.mark.parametrize(("name", "how"), CASES)
+def test_strided_gradients(name: str, how: dict[str, Any], to: str) -> None:
+    lrs = [how.get("lr", 1e-3)] * STEPS
+    got = ours(name, how, SMALL, "float64", lrs, to, strided)
+    assert_same(got, theirs(name, how, SMALL, "float64", lrs), "float64")
+
+
+@pytest.mark.parametrize("to", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_another_rate_each_step(name: str, to: str) -> None:
+    lrs = [aj.optim.cosine(0.05, STEPS, warmup=5)(i) for i in range(STEPS)]
+    assert_same(ours(name, {}, SMALL, "float64", lrs, to), theirs(name, {}, SMALL, "float64", lrs), "float64")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("shapes", [SMALL, LARGE], ids=["small", "large"])
+def test_strided_parameters_are_updated_where_they_are(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    start = drawn(shapes, "float64", 0)
+    net = {k: strided(x) for k, x in start.items()}
+    held = dict(net)
+    optimizer = getattr(aj.optim, name)(net, lr=0.1)
+    after, _ = optimizer.step(net, drawn(shapes, "float64", 1))
+    assert after is net
+    assert all(net[k] is x for k, x in held.items())
+    expected = theirs(name, {"lr": 0.1}, shapes, "float64", [0.1])
+    assert_same(net, expected, "float64")
+
+
+def test_numbers_among_large_arrays_learn_too() -> None:
+    for name in ("SGD", "AdamW"):
+        net = {"w": np.ones((200, 200)), "s": np.float64(1.0)}
+        grads = {"w": np.ones((200, 200)), "s": np.float64(1.0)}
+        net, _ = getattr(aj.optim, name)(net, lr=0.1).step(net, grads)
+        assert net["s"] == pytest.approx(net["w"][0, 0], rel=1e-15)
+        assert net["s"] != 1.0
+
+
+@pytest.mark.parametrize("to", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_frozen_parts_stay(name: str, to: str) -> None:
+    net = aj.to(aj.nn.MLP((3, 4, 2), rng=0), to)
+    net[0].freeze("weight")
+    net.freeze("2")
+    before = {k: np.asarray(x).copy() for k, x in net.state_dict().items()}
+    grads = aj.grad(lambda net, x: aj.sum(net(x)))(net, aj.to(np.ones((2, 3), "float32"), to))
+    optimizer = getattr(aj.optim, name)(net, lr=0.1)
+    net, _ = optimizer.step(net, grads)
+    changed = {k for k, x in net.state_dict().items() if (np.asarray(x) != before[k]).any()}
+    assert changed == {"0.bias"}
+    with pytest.raises(ValueError, match="with the same parts frozen"):
+        optimizer.step(net.unfreeze(), grads)
+    with pytest.raises(ValueError, match="no trainable array"):
+        getattr(aj.optim, name)(net.freeze())
+
+
+def test_optimizer_is_a_tree_with_names() -> None:
+    net = aj.nn.Linear(3, 2, rng=0)
+    optimizer = aj.optim.AdamW(net)
+    assert [*optimizer.state_dict()] == ["first.0", "first.1", "second.0", "second.1", "t"]
+    assert repr(optimizer) == "AdamW(lr=0.001, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-08)"
+    assert [x.shape for x in optimizer.first] == [(2, 3), (2,)]
+    assert [*aj.optim.SGD(net).state_dict()] == ["t"]
+
+
+def test_options_are_checked() -> None:
+    net = aj.nn.Linear(2, 2)
+    for bad in ({"lr": -1.0}, {"weight_decay": -1.0}):
+        with pytest.raises(ValueError, match="at least 0"):
+            aj.optim.SGD(net, **bad)
+    with pytest.raises(ValueError, match="Nesterov"):
+        aj.optim.SGD(net, nesterov=True)
+    with pytest.raises(ValueError, match=r"betas lie in \[0, 1\)"):
+        aj.optim.Adam(net, betas=(0.9, 1.0))
