@@ -11,7 +11,7 @@ from adjoint.maps.algebra import Block, Composition, Sum, factors_of, first_arra
 from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Identity, Zero
 from adjoint.maps.spaces import Space, factors, is_product, lead_of
-from adjoint.tape import Edge, pull, push
+from adjoint.tape import Edge, Tape, pull, push
 from adjoint.trees import Structure
 
 
@@ -21,8 +21,12 @@ class Program(LinearMap):
     `leaves` are the places of the inputs, `outputs` those of the outputs (None for a constant one).
 
     >>> import numpy as np, adjoint as aj
-    >>> y, J = aj.linearize(lambda x: aj.sin(x) * aj.exp(aj.sin(x) * x), np.array([2.0, 3.0]))
-    >>> J
+    >>> A, B, C = np.random.default_rng(0).random((3, 2, 2))
+    >>> def wheatstone(x):
+    ...     u, v = A @ x, B @ x
+    ...     w = v + C @ u
+    ...     return u * w
+    >>> aj.jacobian(wheatstone, np.ones(2))
     Program(5 maps): (2,) → (2,)
     """
 
@@ -157,8 +161,9 @@ def parallel(a: LinearMap, b: LinearMap) -> LinearMap:
     return Sum([t for m in (a, b) for t in (m.maps if isinstance(m, Sum) else (m,))])
 
 
-class Trees(LinearMap):
-    """A map between products of spaces that takes and gives trees (modules, dicts, tuples) of a known structure.
+class Door(LinearMap):
+    """A Jacobian as people meet it: takes and gives trees of a known structure (modules, dicts, tuples), and refuses when
+    a PyTorch tensor that it refers to was changed in place (NumPy's are read-only meanwhile).
 
     >>> import numpy as np, adjoint as aj
     >>> y, J = aj.linearize(lambda p: p["a"] * p["b"], {"a": np.array([2.0]), "b": np.array([3.0])})
@@ -166,12 +171,20 @@ class Trees(LinearMap):
     {'a': array([3.]), 'b': array([2.])}
     """
 
-    __slots__ = ("in_tree", "map", "out_tree")
+    __slots__ = ("in_tree", "map", "out_tree", "tape")
 
-    def __init__(self, map: LinearMap, in_tree: Structure | None, out_tree: Structure | None) -> None:
+    def __init__(
+        self, map: LinearMap, in_tree: Structure | None, out_tree: Structure | None, tape: Tape | None = None
+    ) -> None:
         self.map = map
         self.in_tree = in_tree
         self.out_tree = out_tree
+        self.tape = tape
+
+    def _verified(self) -> LinearMap:
+        if self.tape is not None:
+            self.tape.verify()
+        return self.map
 
     @property
     def in_shape(self) -> Space:  # type: ignore[override]
@@ -185,16 +198,16 @@ class Trees(LinearMap):
 
     def apply(self, v: Any) -> Any:
         """The map on leaves."""
-        return self.map.apply(v)
+        return self._verified().apply(v)
 
     def adjoint(self, u: Any) -> Any:
         """The adjoint on leaves."""
-        return self.map.adjoint(u)
+        return self._verified().adjoint(u)
 
     @property
     def T(self) -> LinearMap:
         """The adjoint, its trees exchanged."""
-        return Trees(self.map.T, self.out_tree, self.in_tree)
+        return Door(self.map.T, self.out_tree, self.in_tree, self.tape)
 
     def array(self) -> Array | None:
         """An array of the map."""
@@ -202,7 +215,7 @@ class Trees(LinearMap):
 
     def matrix(self) -> Array:
         """The map's matrix."""
-        return self.map.matrix()
+        return self._verified().matrix()
 
     def describe(self) -> str:
         """The map's word."""

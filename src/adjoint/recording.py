@@ -49,10 +49,11 @@ def _fitted(value: Array, u: Any) -> Any:
 class Recording:
     """A function's run: its tape, the edges recorded, its differentiated arguments and its result.
 
-    With `own` the leaves are copies, so that the recording outlives changes of the originals in place.
+    Runs on entry as a context. On leaving it lets the arrays go that were guarded against changes in place, unless it
+    is to be kept: then its leaves are copies, and what else it refers to stays guarded until `release`.
     """
 
-    __slots__ = ("arguments", "aux", "edges", "result", "tape")
+    __slots__ = ("args", "argnums", "arguments", "aux", "edges", "f", "has_aux", "keep", "kwargs", "result", "tape")
 
     def __init__(
         self,
@@ -60,23 +61,38 @@ class Recording:
         args: Sequence[Any],
         argnums: Sequence[int],
         has_aux: bool = False,
-        own: bool = False,
+        keep: bool = False,
         kwargs: dict[str, Any] | None = None,
     ) -> None:
-        given, self.arguments = list(args), []
-        with Tape() as self.tape:
+        self.f, self.args, self.argnums, self.kwargs = f, args, argnums, kwargs or {}
+        self.has_aux, self.keep, self.tape = has_aux, keep, Tape()
+
+    def __enter__(self) -> Recording:
+        given, self.arguments = list(self.args), []
+        self.tape.__enter__()
+        try:
+            for k in self.argnums:
+                if not -len(given) <= k < len(given):
+                    raise TypeError(f"argument {k} of {name_of(self.f)} is to be differentiated, it got {len(given)}.")
+                given[k], argument = traced(given[k], self.tape, self.keep, self.f)
+                self.arguments.append(argument)
+            result = self.f(*given, **self.kwargs)
+        except BaseException as failure:
+            self.keep = False
+            self.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self.edges = self.tape.close()
+        self.result, self.aux = result if self.has_aux else (result, None)
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self.tape.__exit__(*failure)
+        if not self.keep:
             try:
-                for k in argnums:
-                    if not -len(args) <= k < len(args):
-                        raise TypeError(f"argument {k} of {name_of(f)} is to be differentiated, it got {len(args)}.")
-                    given[k], argument = traced(given[k], self.tape, own, f)
-                    self.arguments.append(argument)
-                result = f(*given, **kwargs or {})
-            except BaseException:
+                if failure[0] is None:
+                    self.tape.verify()
+            finally:
                 self.tape.release()
-                raise
-            self.edges = self.tape.edges
-        self.result, self.aux = result if has_aux else (result, None)
 
     def place(self, x: Any) -> int | None:
         """Where a part of the result stands on this tape; None when it is constant."""

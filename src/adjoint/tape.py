@@ -48,7 +48,12 @@ class Tape:
         _depth.level -= 1
         if self._grad_mode is not None:
             self._grad_mode.__exit__(*failure)
-        self.edges = Closed()
+        self.close()
+
+    def close(self) -> Any:
+        """Record no more: gives the edges so far; a traced value that is used from now on raises `TraceError`."""
+        edges, self.edges = self.edges, Closed()
+        return edges
 
     def leaf(self, value: Array) -> Traced:
         """A traced value with no parent: an input of the program."""
@@ -61,8 +66,18 @@ class Tape:
         if mark is not None:
             self.held.append((x, mark))
 
+    @property
+    def watched(self) -> bool:
+        """Whether something held can change all the same, so that it is to be verified at every use."""
+        return any(isinstance(mark, int) for _, mark in self.held)
+
+    def verify(self) -> None:
+        """Raise `InPlaceError` where something held was changed."""
+        for x, mark in self.held:
+            xp.verify(x, mark)
+
     def release(self) -> None:
-        """Let go of what was held; raises `InPlaceError` when it was changed all the same."""
+        """Let go of what was held."""
         while self.held:
             xp.release(*self.held.pop())
 

@@ -13,7 +13,7 @@ from adjoint.arrays.traced import Traced
 from adjoint.errors import ShapeError
 from adjoint.maps.base import LinearMap
 from adjoint.ops.define import plain
-from adjoint.program import Trees, jacobian_of
+from adjoint.program import Door, jacobian_of
 from adjoint.recording import Function, Recording, check_scalar
 from adjoint.tape import pull, push
 from adjoint.trees import Structure, flatten
@@ -34,15 +34,12 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: boo
 
     @functools.wraps(f)
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
-        run = Recording(f, args, numbers, has_aux, kwargs=kwargs)
-        try:
+        with Recording(f, args, numbers, has_aux, kwargs=kwargs) as run:
             y = run.value(run.result)
             check_scalar(y, f)
             i = run.place(run.result)
             cotangents = {} if i is None else pull(run.edges, {i: xp.ones_like(y)})
-        finally:
-            run.tape.release()
-        gradients = tuple([argument.gradient(cotangents) for argument in run.arguments])
+            gradients = tuple([argument.gradient(cotangents) for argument in run.arguments])
         return ((y, run.value(run.aux)) if has_aux else y), gradients[0] if single else gradients
 
     return with_gradient
@@ -82,8 +79,8 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """
     single = len(primals) == 1
     packed = primals if single else (primals,)
-    run = Recording(f if single else lambda each: f(*each), packed, (0,), has_aux, own=True)
-    (argument,) = run.arguments
+    with Recording(f if single else lambda each: f(*each), packed, (0,), has_aux, keep=True) as run:
+        (argument,) = run.arguments
     y = run.value(run.result)
     tree = None if is_array(y) or isinstance(y, (int, float)) else Structure(y)
     outputs = (run.result,) if tree is None else tree.leaves(run.result)
@@ -96,8 +93,8 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         next(iter(leaves.values())) if argument.structure is None else tuple(leaves.values()),
         shapes[0] if tree is None else shapes,
     )
-    if argument.structure is not None or tree is not None:
-        J = Trees(J, argument.structure, tree)
+    if argument.structure is not None or tree is not None or run.tape.watched:
+        J = Door(J, argument.structure, tree, run.tape if run.tape.watched else None)
     if run.tape.held:
         weakref.finalize(J, run.tape.release)
     return (_copied(y), J, run.value(run.aux)) if has_aux else (_copied(y), J)
@@ -122,10 +119,11 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     >>> pullback(np.array([1.0]))
     (array([3.]), array([2.]))
     """
-    run = Recording(f, primals, range(len(primals)), has_aux, own=True)
-    outputs, treedef = flatten(run.result)
+    with Recording(f, primals, range(len(primals)), has_aux, keep=True) as run:
+        outputs, treedef = flatten(run.result)
 
     def pullback(u: Any) -> tuple[Any, ...]:
+        run.tape.verify()
         cotangents: dict[int, Any] = {}
         for x, part in zip(outputs, treedef.flatten_up_to(u), strict=True):
             if tuple(getattr(part, "shape", ())) != tuple(x.shape):
@@ -151,14 +149,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     """
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents; give one tangent a primal.")
-    run = Recording(f, primals, range(len(primals)))
-    try:
+    with Recording(f, primals, range(len(primals))) as run:
         start: dict[int, Any] = {}
         for argument, tangent in zip(run.arguments, tangents, strict=True):
             start.update(zip([x.i for x in argument.traced], argument.leaves(tangent, "jvp"), strict=True))
         pushed = push(run.edges, start)
-    finally:
-        run.tape.release()
     outputs, treedef = flatten(run.result)
     found = [pushed.get(run.place(x)) for x in outputs]  # type: ignore[arg-type]
     zeros = [xp.zeros_like(run.value(x)) if v is None else v for x, v in zip(outputs, found, strict=True)]

@@ -29,8 +29,9 @@ def normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def probabilities(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    e = np.exp(rng.standard_normal(shape))
-    return e / e.sum(-1, keepdims=True)
+    """Shares of 1 in 64ths, which float32 holds and adds exactly."""
+    n = shape[-1]
+    return (1 + rng.multinomial(64 - n, rng.dirichlet(np.ones(n)), shape[:-1])) / 64.0
 
 
 def columnwise(rng: np.random.Generator, shape: Shape) -> np.ndarray:

@@ -47,6 +47,11 @@ def binary_cross_entropy(p: Any, t: Any, reduction: str = "mean") -> Any:
     return reduced(-(t * torch.log(p) + (1 - t) * torch.log(1 - p)), reduction)
 
 
+def kl_div(log_q: Any, p: Any, reduction: str = "mean") -> Any:
+    losses = F.kl_div(log_q, p, reduction="none")
+    return losses.sum() / len(p) if reduction == "batchmean" else reduced(losses, reduction)
+
+
 def hinge_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
     return reduced(torch.clamp(1 - t * x, min=0), reduction)
 
@@ -54,12 +59,12 @@ def hinge_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
 SAME_NAME = (
     "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log", "log10", "log1p",
     "log2", "logaddexp", "maximum", "minimum", "reciprocal", "relu", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "square", "tan",
-    "tanh", "where", "matmul", "flatten", "abs", "negative", "reshape", "broadcast_to",
+    "tanh", "where", "matmul", "flatten", "abs", "negative", "reshape",
 )  # fmt: skip
 SAME_NAME_IN_F = (
-    "celu", "cross_entropy", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "l1_loss", "leaky_relu", "linear",
+    "celu", "cross_entropy", "elu", "gelu", "hardswish", "hardtanh", "l1_loss", "leaky_relu", "linear",
     "logsigmoid", "mish", "mse_loss", "nll_loss", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink",
-    "binary_cross_entropy_with_logits", "kl_div",
+    "binary_cross_entropy_with_logits",
 )  # fmt: skip
 
 TORCH: dict[str, Peer] = {
@@ -75,7 +80,9 @@ TORCH: dict[str, Peer] = {
     "pow": lambda x, y: x**y,
     "atan2": lambda y, x: torch.atan2(torch.as_tensor(y), torch.as_tensor(x)),
     "gelu_slope": gelu_slope,
+    "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # PyTorch's own multiplies by a float32 1/6 in its gradient
     # layout
+    "broadcast_to": lambda x, shape: torch.broadcast_to(x, shape),
     "permute": lambda x, axes: x.permute(axes),
     "swapaxes": lambda x, axis1, axis2: torch.swapaxes(x, axis1, axis2),
     "moveaxis": torch.moveaxis,
@@ -122,6 +129,7 @@ TORCH: dict[str, Peer] = {
     "softmax_residual": softmax_residual,
     "binary_cross_entropy": binary_cross_entropy,
     "hinge_loss": hinge_loss,
+    "kl_div": kl_div,
     "huber_loss": lambda x, t, reduction="mean", delta=1.0: F.huber_loss(x, t, reduction=reduction, delta=delta),
     "smooth_l1_loss": lambda x, t, reduction="mean", beta=1.0: F.smooth_l1_loss(x, t, reduction=reduction, beta=beta),
 }

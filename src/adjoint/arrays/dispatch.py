@@ -111,18 +111,18 @@ class Table(dict[Any, Callable[..., Any]]):
 
 
 def explain(table: Table, error: Exception, operands: tuple[Any, ...], options: dict[str, Any]) -> Exception:
-    """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the backend's."""
+    """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the error itself."""
     from adjoint.arrays import shapes
 
-    inner = isinstance(error, ShapeError) and hasattr(shapes, table.name)
-    if isinstance(error, (ShapeError, DtypeError, BackendError)) and not inner:
+    own = getattr(shapes, table.name, None)
+    function = own or table.composed
+    if function is None or isinstance(error, (DtypeError, BackendError)) or (isinstance(error, ShapeError) and not own):
         return error
     try:
-        as_shapes = [shapes.like(x) for x in operands]
-        (getattr(shapes, table.name, None) or table.composed or error.with_traceback)(*as_shapes, **options)
+        function(*[shapes.like(x) for x in operands], **options)
     except (ShapeError, DtypeError) as clear:
         return clear
-    except Exception:  # noqa: BLE001 - the backend's own error is the better one then
+    except Exception:  # noqa: BLE001 - then the backend's own error is the better one
         return error
     return error
 
@@ -153,6 +153,16 @@ def _binary(t: Table) -> Callable[..., Any]:
             return t[type(x), type(y)](x, y)
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise explain(t, error, (x, y), {}) from None
+
+    return call
+
+
+def _ternary(t: Table) -> Callable[..., Any]:
+    def call(x, y=None, z=None):  # type: ignore[no-untyped-def]
+        try:
+            return t[type(x), type(y), type(z)](x, y, z)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise explain(t, error, (x, y, z), {}) from None
 
     return call
 
@@ -188,7 +198,7 @@ def _declare(f: Callable[P, R], composed: Callable[P, R] | None) -> Callable[P, 
     elif arity == 1:
         call = _unary(table) if bare else _unary_options(table)
     else:
-        call = _binary(table) if arity == 2 and bare else _general(table, arity)
+        call = {2: _binary, 3: _ternary}[arity](table) if bare and arity < 4 else _general(table, arity)
     call = functools.wraps(f)(call)
     call.table, call.arity, call.bare = table, arity, bare
     FUNCTIONS[f.__name__] = call

@@ -427,12 +427,20 @@ def ones_like(x: Array, /) -> Array:
 
 @primitive
 def hold(x: Array, /) -> Any:
-    """Guard x against changes in place (NumPy: read-only, its base too; PyTorch: its version noted); the mark for
-    `release`, or None where nothing is to be undone."""
+    """Guard x against changes in place; the mark for `verify` and `release`, None where x cannot change.
+
+    NumPy's arrays and their bases become read-only (the mark lists them); PyTorch's version is noted (an integer).
+    """
+    raise NotImplementedError
+
+
+@primitive
+def verify(x: Array, /, mark: Any) -> None:
+    """Raise `InPlaceError` where x was changed since it was held."""
     raise NotImplementedError
 
 
 @primitive
 def release(x: Array, /, mark: Any) -> None:
-    """End the guard; raises `InPlaceError` where x was changed meanwhile."""
+    """End the guard."""
     raise NotImplementedError

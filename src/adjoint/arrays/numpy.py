@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.arrays import updates
+from adjoint.arrays import products, updates
 from numpy import (  # noqa: F401
     abs,
     add,
@@ -150,6 +150,10 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         else:
             y = y + bias
     return y
+
+
+def weight_product(x: Any, u: Any) -> Any:
+    return matmul(products.rows(x).T, products.rows(u))
 
 
 def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
@@ -294,18 +298,46 @@ def written(arrays: Any, values: Any) -> Any:
     return arrays
 
 
+_holds: dict[int, int] = {}  # how often each frozen array is held
+_waiting: dict[int, list[Any]] = {}  # views to thaw with their base
+
+
 def hold(x: Any) -> Any:
-    frozen: list[Any] = []
-    while isinstance(x, np.ndarray) and x.flags.writeable:
-        x.flags.writeable = False
-        frozen.append(x)
-        x = x.base
-    return frozen or None
+    mine: list[Any] = []
+    while isinstance(x, np.ndarray):
+        base, key = x.base, id(x)
+        if x.flags.writeable:
+            if isinstance(base, np.ndarray) and not base.flags.writeable and id(base) not in _holds:
+                break  # NumPy could not make it writable again
+            x.flags.writeable = False
+        elif key not in _holds:
+            break
+        _holds[key] = _holds.get(key, 0) + 1
+        mine.append(x)
+        x = base
+    return mine or None
+
+
+def verify(x: Any, mark: Any) -> None:
+    return None
 
 
 def release(x: Any, mark: Any) -> None:
     for array in mark[::-1]:
-        array.flags.writeable = True
+        _holds[id(array)] -= 1
+        if not _holds[id(array)]:
+            del _holds[id(array)]
+            _thaw(array)
+
+
+def _thaw(x: Any) -> None:
+    base = x.base
+    if isinstance(base, np.ndarray) and not base.flags.writeable:
+        _waiting.setdefault(id(base), []).append(x)
+        return
+    x.flags.writeable = True
+    for view in _waiting.pop(id(x), ()):
+        _thaw(view)
 
 
 def to_numpy(x: Any) -> Any:

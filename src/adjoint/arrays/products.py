@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from adjoint.arrays.dispatch import Array, Shape, composition, primitive
 from adjoint.arrays.layout import permute, reshape, swapaxes
 from adjoint.arrays.reductions import sum
@@ -99,4 +101,4 @@ def weight_product(x: Array, u: Array, /) -> Array:
 def rows(x: Array) -> Array:
     """x with all axes but the last joined: (…, d) to (n, d)."""
     shape: Shape = tuple(x.shape)
-    return x if len(shape) == 2 else reshape(x, (-1, shape[-1])) if shape[-1] else reshape(x, (0, 0))
+    return x if len(shape) == 2 else reshape(x, (math.prod(shape[:-1]), shape[-1]))

@@ -77,7 +77,7 @@ name = "torch"
 add, subtract, multiply, divide, pow = operator.add, operator.sub, operator.mul, operator.truediv, operator.pow
 equal, not_equal, less, less_equal = operator.eq, operator.ne, operator.lt, operator.le
 greater, greater_equal = operator.gt, operator.ge
-negative, clip, copy = torch.neg, torch.clamp, torch.clone
+negative, copy = torch.neg, torch.clone
 concatenate, diagonal_matrix = torch.cat, torch.diag_embed
 
 
@@ -134,6 +134,10 @@ def hold(x: Any) -> Any:
 
 
 def release(x: Any, mark: Any) -> None:
+    return None
+
+
+def verify(x: Any, mark: Any) -> None:
     if x._version != mark:
         raise InPlaceError(
             f"a tensor of shape {tuple(x.shape)} was changed in place between the forward and the backward pass, which "
@@ -171,6 +175,10 @@ def minimum(x: Any, y: Any) -> Any:
     if not isinstance(y, Tensor):
         return torch.clamp_max(x, y)
     return torch.minimum(x, y) if isinstance(x, Tensor) else torch.clamp_max(y, x)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    return x if min is None and max is None else torch.clamp(x, min, max)
 
 
 def softplus(x: Any, beta: float = 1.0) -> Any:

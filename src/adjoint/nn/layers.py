@@ -85,11 +85,7 @@ class LayerNorm(Module):
 
     def __call__(self, x: Array) -> Array:
         """The normalized x."""
-        n = len(self.normalized_shape)
-        if tuple(x.shape)[-n:] != self.normalized_shape:
-            raise ShapeError(
-                f"LayerNorm: the last axes of x, {tuple(x.shape)}, must be normalized_shape {self.normalized_shape}."
-            )
+        n = _normalized("LayerNorm", x, self.normalized_shape)
         return xp.layer_norm(x, self.weight, self.bias, ndim=n, eps=self.eps)
 
 
@@ -115,7 +111,8 @@ class RMSNorm(Module):
 
     def __call__(self, x: Array) -> Array:
         """The normalized x."""
-        return xp.rms_norm(x, self.weight, ndim=len(self.normalized_shape), eps=self.eps)
+        n = _normalized("RMSNorm", x, self.normalized_shape)
+        return xp.rms_norm(x, self.weight, ndim=n, eps=self.eps)
 
 
 class Flatten(Module):
@@ -233,6 +230,13 @@ class MLP(Sequential):
                 layers.append((activation or ReLU)())
             layers.append(Linear(n, m, bias, dtype, rng))
         super().__init__(*layers)
+
+
+def _normalized(name: str, x: Array, shape: tuple[int, ...]) -> int:
+    """How many axes are normalized, those at the end that have this shape."""
+    if tuple(x.shape)[-len(shape) :] != shape:
+        raise ShapeError(f"{name}: the last axes of x, {tuple(x.shape)}, must be normalized_shape {shape}.")
+    return len(shape)
 
 
 def _positive(name: str, **sizes: Any) -> None:

@@ -159,22 +159,27 @@ class Module:
         >>> grads.weight, grads.bias.tolist()
         (None, [4.0])
         """
-        own = self.form().names
-        for name in names:
-            if name not in own:
-                raise KeyError(f"freeze: {type(self).__name__} has no child {name!r}, only {', '.join(own) or 'none'}.")
-        self.__dict__["_frozen"] = self._frozen | frozenset(names or own)
+        self.__dict__["_frozen"] = self._frozen | frozenset(self._chosen("freeze", names))
         self.__dict__["_form"] = None
         return self
 
     def unfreeze(self, *names: str) -> Module:
         """Include the named children (all when none is named, and all inside them) in gradients again; returns self."""
-        self.__dict__["_frozen"] = self._frozen - frozenset(names or self._frozen)
+        chosen = self._chosen("unfreeze", names)
+        self.__dict__["_frozen"] = self._frozen - frozenset(chosen)
         self.__dict__["_form"] = None
-        for name in names or self.form().names:
+        for name in chosen:
             for _, child in _children(name, self.__dict__[name]):
                 child.unfreeze()
         return self
+
+    def _chosen(self, method: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        own = self.form().names
+        for name in names:
+            if name not in own:
+                told = ", ".join(own) or "none"
+                raise KeyError(f"{method}: {type(self).__name__} has no child {name!r}, only {told}.")
+        return names or own
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode (dropout, batch statistics) in this module and all inside it; returns self."""

@@ -73,7 +73,7 @@ class Again:
             for k, leaf in leaves.items():
                 values[k] = leaf
             z = self.f(values)
-            edges = tape.edges
+            edges = tape.close()
             tape.release()
         return edges, leaves, z
 

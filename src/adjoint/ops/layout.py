@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,13 @@ put_along = operation(xp.put_along, lambda z, u, indices, axis, size: TakeAlong(
 
 
 def getitem_traced(x: Traced, key: Any) -> Any:
-    """A basic key cuts a slice; index arrays and masks gather from the flattened array."""
+    """A basic key cuts a slice, an array of integers takes slices, other arrays gather from the flattened array."""
+    if is_array(key) and not isinstance(key, np.integer) and "int" in str(key.dtype):
+        return take(x, key, 0)
     parts = key if isinstance(key, tuple) else (key,)
     if any(isinstance(k, (list, bool, np.bool_)) or (is_array(k) and not isinstance(k, np.integer)) for k in parts):
         key = tuple(as_index(k) for k in parts)
-        flat = np.arange(x.size).reshape(x.shape)[key]
+        flat = np.arange(math.prod(x.shape)).reshape(x.shape)[key]
         return take(reshape(x, (-1,)), flat, 0)
     tape, value = x.tape, x.value
     return record(tape, xp.getitem(value, key), (x,), (Slice(key, shape_of(value)),))
@@ -75,7 +78,9 @@ def getitem_traced(x: Traced, key: Any) -> Any:
 
 def as_index(k: Any) -> Any:
     """An index array as NumPy's, so that it has NumPy's meaning on every backend."""
-    return np.asarray(plain(k)) if is_array(k) or isinstance(k, list) else k
+    if isinstance(k, list):
+        return np.asarray(k, None if k else int)
+    return np.asarray(plain(k)) if is_array(k) else k
 
 
 xp.getitem.table[Traced] = getitem_traced  # type: ignore[attr-defined]

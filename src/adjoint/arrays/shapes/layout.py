@@ -247,5 +247,9 @@ def hold(x: Any) -> None:
     """Nothing to guard: there are no values."""
 
 
+def verify(x: Any, mark: Any) -> None:
+    """Nothing to change: there are no values."""
+
+
 def release(x: Any, mark: Any) -> None:
     """Nothing was guarded."""

@@ -11,7 +11,7 @@ from adjoint.maps.layout import Concatenate, Flatten
 from adjoint.maps.spaces import Space, size
 from adjoint.maps.spectra import budget
 from adjoint.maps.spectra.values import spectrum
-from adjoint.program import Trees
+from adjoint.program import Door
 
 
 def inverse(map: LinearMap) -> LinearMap:
@@ -22,8 +22,8 @@ def inverse(map: LinearMap) -> LinearMap:
             f"{map!r}: only a map between spaces of one dimension has an inverse, these have {n} and {m}; a pseudo-inverse "
             "is not given, solve a least-squares problem instead, for instance by scipy.sparse.linalg.lsqr(A.to_scipy(), y)."
         )
-    if isinstance(map, Trees):
-        return Trees(inverse(map.map), map.out_tree, map.in_tree)
+    if isinstance(map, Door):
+        return Door(inverse(map.map), map.out_tree, map.in_tree)
     if isinstance(map, Adjoint):
         return inverse(map.map).T
     if "orthogonal" in map.properties or isinstance(map, (Concatenate, Cast)):

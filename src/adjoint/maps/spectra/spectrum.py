@@ -37,6 +37,8 @@ class Spectrum:
         if not np.isfinite(values).all():
             raise SpectrumError("the map has NaN or infinite entries, so it has no singular values: look where they arise.")
         columns = np.broadcast_arrays(np.asarray(values, np.float64), bound, counts)
+        listed = (columns[0] > 0) | (columns[1] > 0)
+        columns = [c[listed] for c in columns]
         missing = min(shape) - int(np.sum(columns[2]))
         if missing > 0:
             columns = [np.append(c, last) for c, last in zip(columns, (0.0, 0.0, missing), strict=True)]

@@ -19,7 +19,7 @@ from adjoint.maps.spaces import size
 from adjoint.maps.spectra.budget import affordable
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, product_error, rounded, svd_error
 from adjoint.maps.subspaces import Projection, Subspace
-from adjoint.program import Trees
+from adjoint.program import Door
 
 Of = Callable[[LinearMap], Spectrum]
 
@@ -230,8 +230,8 @@ def last(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 @structure.register(Adjoint)
-@structure.register(Trees)
-def _(map: Adjoint | Trees, of: Of) -> Spectrum:
+@structure.register(Door)
+def _(map: Adjoint | Door, of: Of) -> Spectrum:
     return renamed(map, of(map.map))
 
 

@@ -15,15 +15,15 @@ from adjoint.maps.flat import epsilon, formed, numbers
 from adjoint.maps.matrices import LowRank
 from adjoint.maps.records import Count, Values
 from adjoint.maps.spectra import budget
-from adjoint.maps.spectra.spectrum import EPSILON, Factors, product_error, svd_error
+from adjoint.maps.spectra.spectrum import EPSILON, Factors, Spectrum, product_error, svd_error
 from adjoint.maps.spectra.structure import structure, waist
 from adjoint.maps.spectra.values import spectrum
-from adjoint.program import Trees
+from adjoint.program import Door
 
 
 def factors(map: LinearMap, what: str) -> Factors:
     """The thin SVD; thinner still for a map with a narrow waist."""
-    if isinstance(map, Trees):
+    if isinstance(map, Door):
         return factors(map.map, what)
     if isinstance(map, Adjoint):
         f = factors(map.map, what)
@@ -77,7 +77,7 @@ def kernel(map: LinearMap, tol: float | None) -> Basis:
         _room(map, n - count, n, "kernel()")
         rest = np.linalg.qr(f.right.T, mode="complete")[0][:, len(f.right) :].T
         rows = np.concatenate([rows, rest])
-    return Basis(rows, count, s.dropped(count.tolerance))
+    return Basis(rows, count, s.dropped(count.tolerance) + _blur(map, s))
 
 
 def image(map: LinearMap, tol: float | None) -> Basis:
@@ -88,7 +88,12 @@ def image(map: LinearMap, tol: float | None) -> Basis:
     f = factors(map, "image()")
     s = f.spectrum(map)
     count = s.rank(tol)
-    return Basis(f.left[:count], count, s.dropped(count.tolerance))
+    return Basis(f.left[:count], count, s.dropped(count.tolerance) + _blur(map, s))
+
+
+def _blur(map: LinearMap, s: Spectrum) -> float:
+    """How much of the map the rounding of orthonormal vectors, kept in the map's own dtype, lets through."""
+    return float((1.0 + max(map.shape) ** 0.5) * epsilon(map) * s.largest)
 
 
 def _coordinates(map: LinearMap, size: int, tol: float | None, what: str) -> tuple[np.ndarray, Count, float] | None:
