@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-
 PAUSE = 0.25  # seconds until the threads of the peer before have stopped spinning
 
 
@@ -42,7 +41,9 @@ def serve(workers: dict[str, Callable[[], Callable[[], object]]]) -> None:
         print(json.dumps(statistics.median(times)), flush=True)
 
 
-def contest(title: str, module: str, peers: list[Peer], rounds: int, repeats: int, unit: float = 1e3) -> dict[str, float]:
+def contest(
+    title: str, module: str, peers: list[Peer], rounds: int, repeats: int, unit: float = 1e3
+) -> dict[str, float]:
     """Let the peers take turns; print and return the median of each, in milliseconds or other units of a second."""
     started = [
         subprocess.Popen(
@@ -74,8 +75,6 @@ def contest(title: str, module: str, peers: list[Peer], rounds: int, repeats: in
         table.add_column(heading, justify="left" if not heading else "right")
     for peer, times in zip(peers, found, strict=True):
         ratio = statistics.median(t / ours for t, ours in zip(times, found[0], strict=True))
-        table.add_row(
-            peer.label, f"{statistics.median(times) * unit:.3f}", f"{min(times) * unit:.3f}", f"{ratio:.2f}"
-        )
+        table.add_row(peer.label, f"{statistics.median(times) * unit:.3f}", f"{min(times) * unit:.3f}", f"{ratio:.2f}")
     Console().print(table)
     return {peer.label: statistics.median(times) for peer, times in zip(peers, found, strict=True)}

@@ -60,7 +60,13 @@ def main(rounds: int = 9, repeats: int = 3) -> list[dict[str, float]]:
     """Print a table for each function."""
     titles = {"linear": f"Jacobian of A x, {N}×{N}, float32", "chain": f"Jacobian of tanh(A tanh(B x)), {N}×{N}"}
     return [
-        contest(title, "benchmarks.jacobian", [Peer(f"adjoint-{f}", "adjoint"), Peer(f"jax-{f}", "jax.jacfwd, jit")], rounds, repeats)
+        contest(
+            title,
+            "benchmarks.jacobian",
+            [Peer(f"adjoint-{f}", "adjoint"), Peer(f"jax-{f}", "jax.jacfwd, jit")],
+            rounds,
+            repeats,
+        )
         for f, title in titles.items()
     ]
 

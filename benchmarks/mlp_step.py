@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 
@@ -63,7 +64,7 @@ def with_jax() -> Callable[[], object]:
     rng = np.random.default_rng(0)
     params = [
         (jnp.asarray(rng.normal(0, n**-0.5, (n, m)), "float32"), jnp.zeros(m))
-        for n, m in zip(SIZES, SIZES[1:], strict=False)
+        for n, m in itertools.pairwise(SIZES)
     ]
     zeros = jax.tree.map(jnp.zeros_like, params)
 

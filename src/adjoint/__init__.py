@@ -32,7 +32,7 @@ from adjoint.ops import *  # noqa: F403
 from adjoint.training import fit, load, save
 from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gradient, value_and_grad, vjp
 
-__all__ = [
+__all__ = [  # noqa: PLE0604
     "BackendError",
     "CheckpointError",
     "DerivativeError",
@@ -43,7 +43,6 @@ __all__ = [
     "ShapeError",
     "SpectrumError",
     "TraceError",
-
     "check",
     "data",
     "fit",
@@ -51,7 +50,6 @@ __all__ = [
     "grad",
     "hvp",
     "is_linear",
-
     "jacobian",
     "jvp",
     "linearize",

@@ -99,7 +99,7 @@ def jacobian_of(
 
 
 class Reduction:
-    """Series-parallel reduction: parallel edges add, nodes with one way in and one way out compose, dead ends vanish."""
+    """Series-parallel reduction: parallel edges add, nodes with one way in and one out compose, dead ends vanish."""
 
     def __init__(self, edges: Sequence[Edge], leaves: dict[int, Shape], outputs: Sequence[int]) -> None:
         self.ends = {*leaves, *outputs}
@@ -162,8 +162,8 @@ def parallel(a: LinearMap, b: LinearMap) -> LinearMap:
 
 
 class Door(LinearMap):
-    """A Jacobian as people meet it: takes and gives trees of a known structure (modules, dicts, tuples), and refuses when
-    a PyTorch tensor that it refers to was changed in place (NumPy's are read-only meanwhile).
+    """A Jacobian as people meet it: takes and gives trees of a known structure (modules, dicts, tuples), and refuses
+    when a PyTorch tensor that it refers to was changed in place (NumPy's are read-only meanwhile).
 
     >>> import numpy as np, adjoint as aj
     >>> y, J = aj.linearize(lambda p: p["a"] * p["b"], {"a": np.array([2.0]), "b": np.array([3.0])})
@@ -187,12 +187,12 @@ class Door(LinearMap):
         return self.map
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The shapes of the leaves."""
         return self.map.in_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The shapes of the leaves."""
         return self.map.out_shape
 

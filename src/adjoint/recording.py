@@ -53,7 +53,7 @@ class Recording:
     is to be kept: then its leaves are copies, and what else it refers to stays guarded until `release`.
     """
 
-    __slots__ = ("args", "argnums", "arguments", "aux", "edges", "f", "has_aux", "keep", "kwargs", "result", "tape")
+    __slots__ = ("argnums", "args", "arguments", "aux", "edges", "f", "has_aux", "keep", "kwargs", "result", "tape")
 
     def __init__(
         self,
@@ -68,7 +68,8 @@ class Recording:
         self.has_aux, self.keep, self.tape = has_aux, keep, Tape()
 
     def __enter__(self) -> Recording:
-        given, self.arguments = list(self.args), []
+        given = list(self.args)
+        self.arguments: list[Argument] = []
         self.tape.__enter__()
         try:
             for k in self.argnums:
@@ -82,7 +83,8 @@ class Recording:
             self.__exit__(type(failure), failure, failure.__traceback__)
             raise
         self.edges = self.tape.close()
-        self.result, self.aux = result if self.has_aux else (result, None)
+        self.result: Any = result[0] if self.has_aux else result
+        self.aux: Any = result[1] if self.has_aux else None
         return self
 
     def __exit__(self, *failure: Any) -> None:

@@ -108,7 +108,7 @@ def jacobian(f: Function, *primals: Any) -> LinearMap:
     array([[2., 0.],
            [0., 4.]])
     """
-    return linearize(f, *primals)[1]  # type: ignore[no-any-return]
+    return linearize(f, *primals)[1]
 
 
 def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:

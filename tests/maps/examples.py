@@ -19,7 +19,7 @@ import adjoint as aj
 from adjoint import arrays as xp
 from adjoint.maps import LinearMap
 from adjoint.ops.checkpoint import Recomputed
-from adjoint.program import Program, Trees
+from adjoint.program import Door, Program
 
 Shape = tuple[int, ...]
 
@@ -395,7 +395,7 @@ EXAMPLES: list[Example] = [
         lambda x: np.vstack([shared_slope(x), shared_slope(x).sum(0, keepdims=True)]),
     ),
     Example(
-        Trees,
+        Door,
         lambda w, x: aj.jacobian(lambda p: {"y": p["w"] @ p["x"], "x": p["x"]}, {"w": w, "x": x}),
         ((2, 3), (3,)),
         lambda w, x: columns(lambda dw, dx: (dx, dw @ x + w @ dx), (2, 3), (3,)),

@@ -195,7 +195,7 @@ def test_bounds_of_the_factors_against_exact_arithmetic(scale: float) -> None:
     found = A.svdvals()
     assert found.method == "svd of the factors"
     assert len(found) == 5
-    assert all(abs(mpmath.mpf(float(x)) - y) <= b for x, y, b in zip(found, s, found.bound, strict=True))
+    assert all(abs(mpmath.mpf(float(x)) - y) <= b + 1e-40 for x, y, b in zip(found, s, found.bound, strict=True))
     assert A.rank() == 2
     assert A.rank().tolerance >= found.bound[2]
 

@@ -17,6 +17,18 @@ def dims(x: Any, axis: Any) -> Any:
     return tuple(range(x.ndim)) if axis is None else axis
 
 
+def over_axes(f: Peer) -> Peer:
+    """f over no axes, (), changes nothing in NumPy; to PyTorch that means all axes."""
+    return lambda x, axis=None, keepdims=False: x * 1.0 if axis == () else f(x, dim=dims(x, axis), keepdim=keepdims)
+
+
+def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    axes = (axis,) if isinstance(axis, int) else dims(x, axis)
+    for a in sorted((a % x.ndim for a in axes), reverse=True):
+        x = torch.prod(x, a, keepdims)
+    return x
+
+
 def gelu_slope(x: Any, approximate: str = "none") -> Any:
     return torch.autograd.grad(F.gelu(x, approximate=approximate).sum(), x, create_graph=True)[0]
 
@@ -80,6 +92,7 @@ TORCH: dict[str, Peer] = {
     "pow": lambda x, y: x**y,
     "atan2": lambda y, x: torch.atan2(torch.as_tensor(y), torch.as_tensor(x)),
     "gelu_slope": gelu_slope,
+    "clip": lambda x, min=None, max=None: x * 1.0 if min is None and max is None else torch.clamp(x, min, max),
     "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # PyTorch's own multiplies by a float32 1/6 in its gradient
     # layout
     "broadcast_to": lambda x, shape: torch.broadcast_to(x, shape),
@@ -93,6 +106,7 @@ TORCH: dict[str, Peer] = {
     "split": lambda x, sections, axis=0: list(torch.tensor_split(x, sections, axis)),
     "pad": lambda x, width, value=0.0: F.pad(x, [n for pair in width[::-1] for n in pair], value=value),
     "put_along": put_along,
+    "flip": lambda x, axis=None: torch.flip(x, (axis,) if isinstance(axis, int) else dims(x, axis)),
     "roll": lambda x, shift, axis: torch.roll(x, shift, axis),
     "tile": lambda x, reps: torch.tile(x, reps),
     "repeat": lambda x, repeats, axis: torch.repeat_interleave(x, repeats, axis),
@@ -103,6 +117,11 @@ TORCH: dict[str, Peer] = {
     "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
     "copy": torch.clone,
     # reductions
+    "sum": over_axes(torch.sum),
+    "mean": over_axes(torch.mean),
+    "max": over_axes(torch.amax),
+    "min": over_axes(torch.amin),
+    "prod": prod,
     "norm": lambda x, axis=None, keepdims=False: torch.linalg.vector_norm(x, 2, axis, keepdims),
     "logsumexp": lambda x, axis=None, keepdims=False: torch.logsumexp(x, dims(x, axis), keepdims),
     "std": lambda x, axis=None, keepdims=False, correction=0: torch.std(x, axis, correction=correction, keepdim=keepdims),
@@ -135,16 +154,9 @@ TORCH: dict[str, Peer] = {
 }
 
 JAX: dict[str, Peer] = {
-    "clip": lambda x, min=None, max=None: jnp.clip(x, min, max),
     "getitem": lambda x, key: x[key if not isinstance(key, tuple) else tuple(jnp.array(k) if isinstance(k, list) else k for k in key)],
     "put": lambda u, key, shape: jnp.zeros(shape).at[key].set(u),
     "take": lambda x, indices, axis=0: jnp.take(x, indices, axis),
     "take_along": lambda x, indices, axis=-1: jnp.take_along_axis(x, indices, axis),
     "segment_sum": lambda u, indices, size: jax.ops.segment_sum(u, indices, size),
-    "flip": lambda x, axis=None: jnp.flip(x, axis),
-    "sum": lambda x, axis=None, keepdims=False: jnp.sum(x, axis, keepdims=keepdims),
-    "mean": lambda x, axis=None, keepdims=False: jnp.mean(x, axis, keepdims=keepdims),
-    "max": lambda x, axis=None, keepdims=False: jnp.max(x, axis, keepdims=keepdims),
-    "min": lambda x, axis=None, keepdims=False: jnp.min(x, axis, keepdims=keepdims),
-    "prod": lambda x, axis=None, keepdims=False: jnp.prod(x, axis, keepdims=keepdims),
 }

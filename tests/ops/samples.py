@@ -34,7 +34,7 @@ class Sample:
         return tuple(x.astype("float32", order="K").astype(dtype, order="K") if floating(x) else x for x in made)
 
     def __str__(self) -> str:
-        shapes = ",".join("×".join(map(str, np.shape(x))) or "·" for x in self.make())
+        shapes = ",".join("x".join(map(str, np.shape(x))) or "_" for x in self.make())
         return f"{self.name}-{self.index}-{shapes}"
 
 

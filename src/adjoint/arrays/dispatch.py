@@ -54,11 +54,13 @@ def backend(kind: type) -> ModuleType:
     """
     known = _known(kind)
     if known is None:
-        raise BackendError(f"no backend knows {kind.__module__}.{kind.__qualname__}: pass NumPy, PyTorch or JAX arrays.")
+        raise BackendError(
+            f"no backend knows {kind.__module__}.{kind.__qualname__}: pass NumPy, PyTorch or JAX arrays."
+        )
     return import_module(known[1])
 
 
-def is_array(x: object) -> bool:
+def is_array(x: Any) -> bool:
     """Whether `x` is an array of some backend, or a traced value (Python numbers and lists are not)."""
     known = _known(type(x))
     return known is not None and known[0] != SCALAR
@@ -111,7 +113,7 @@ class Table(dict[Any, Callable[..., Any]]):
 
 
 def explain(table: Table, error: Exception, operands: tuple[Any, ...], options: dict[str, Any]) -> Exception:
-    """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the error itself."""
+    """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the error."""
     from adjoint.arrays import shapes
 
     own = getattr(shapes, table.name, None)
@@ -122,7 +124,7 @@ def explain(table: Table, error: Exception, operands: tuple[Any, ...], options: 
         function(*[shapes.like(x) for x in operands], **options)
     except (ShapeError, DtypeError) as clear:
         return clear
-    except Exception:  # noqa: BLE001 - then the backend's own error is the better one
+    except Exception:
         return error
     return error
 
@@ -202,7 +204,7 @@ def _declare(f: Callable[P, R], composed: Callable[P, R] | None) -> Callable[P, 
     call = functools.wraps(f)(call)
     call.table, call.arity, call.bare = table, arity, bare
     FUNCTIONS[f.__name__] = call
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 def primitive(f: Callable[P, R]) -> Callable[P, R]:

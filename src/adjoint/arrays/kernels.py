@@ -12,11 +12,11 @@ import numba
 
 def kernel(f: Callable[..., None]) -> Callable[..., None]:
     """Compile for the processor, without the divide-by-zero check that would block vectorization; kept on disk."""
-    options = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
     try:
-        return numba.njit(cache=True, **options)(f)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(f)
     except RuntimeError:  # the cache's folder cannot be written
-        return numba.njit(**options)(f)  # type: ignore[no-any-return]
+        return numba.njit(**options)(f)
 
 
 @kernel

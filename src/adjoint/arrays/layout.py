@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +38,6 @@ def flatten(x: Array, /, start_dim: int = 0, end_dim: int = -1) -> Array:
     (5, 784)
     """
     shape = tuple(x.shape) or (1,)
-    if not shape:
-        return reshape(x, (1,))
     start, end = positive("flatten", start_dim, len(shape)), positive("flatten", end_dim, len(shape))
     size = 1
     for n in shape[start : end + 1]:
@@ -140,7 +140,7 @@ def stack(arrays: Sequence[Array], /, axis: int = 0) -> Array:
     >>> aj.stack([np.ones(3), np.ones(3)], axis=1).shape
     (3, 2)
     """
-    return concatenate([expand_dims(x, axis) for x in arrays], axis if axis >= 0 else axis)
+    return concatenate([expand_dims(x, axis) for x in arrays], axis)
 
 
 @composition
@@ -160,7 +160,7 @@ def split(x: Array, /, sections: int | Sequence[int], axis: int = 0) -> list[Arr
         sections = [i * (n // sections) for i in range(1, sections)]
     bounds = [0, *sections, n]
     lead = (slice(None),) * (axis % len(x.shape))
-    return [getitem(x, (*lead, slice(a, b))) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [getitem(x, (*lead, slice(a, b))) for a, b in itertools.pairwise(bounds)]
 
 
 @primitive

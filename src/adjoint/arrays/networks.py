@@ -49,7 +49,9 @@ def normalize_moments(x: Array, /, ndim: int, eps: float, centre: bool) -> Any:
 
 
 @composition
-def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None, /, ndim: int = 1, eps: float = 1e-5) -> Array:
+def layer_norm(
+    x: Array, weight: Array | None = None, bias: Array | None = None, /, ndim: int = 1, eps: float = 1e-5
+) -> Array:
     """(x - mean)/√(var + eps) · weight + bias over the last `ndim` axes (Ba et al. 2016).
 
     x (…, *s), weight and bias (*s) with `ndim` axes or None, result like x.
@@ -297,5 +299,3 @@ def hinge_loss(x: Array, target: Array, /, reduction: str = "mean") -> Array:
     """
     _alike("hinge_loss", x, target)
     return reduced(el.relu(1.0 - target * x), reduction)
-
-

@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from adjoint.arrays import products, updates
-from numpy import (  # noqa: F401
+from numpy import (  # noqa: F401  # noqa: F401
     abs,
+    acos,
+    acosh,
     add,
     argmax,
     argmin,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
     ceil,
+    concatenate,
     cos,
     cosh,
     divide,
@@ -45,6 +51,7 @@ from numpy import (  # noqa: F401
     multiply,
     negative,
     not_equal,
+    pow,
     reciprocal,
     reshape,
     roll,
@@ -60,11 +67,18 @@ from numpy import (  # noqa: F401
     triu,
     where,
 )
-from numpy import acos, acosh, asin, asinh, atan, atan2, atanh, concatenate, pow  # noqa: F401
 from numpy import transpose as permute  # noqa: F401
 
+from adjoint.arrays import products, updates
+
 name = "numpy"
-ZEROS = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
+_sum: Any = np.add.reduce
+_max: Any = np.maximum.reduce
+_min: Any = np.minimum.reduce
+_prod: Any = np.multiply.reduce
+_any: Any = np.logical_or.reduce
+_all: Any = np.logical_and.reduce
+ZEROS: dict[Any, Any] = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
 
 
 SMALL = 4096  # entries below which copying is faster than making a view
@@ -105,7 +119,7 @@ def relu(x: Any) -> Any:
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.add.reduce(x, axis, None, None, keepdims)
+    return _sum(x, axis, None, None, keepdims)
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -115,23 +129,23 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.maximum.reduce(x, axis, None, None, keepdims)
+    return _max(x, axis, None, None, keepdims)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.minimum.reduce(x, axis, None, None, keepdims)
+    return _min(x, axis, None, None, keepdims)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.multiply.reduce(x, axis, None, None, keepdims)
+    return _prod(x, axis, None, None, keepdims)
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.logical_or.reduce(x, axis, None, None, keepdims)
+    return _any(x, axis, None, None, keepdims)
 
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.logical_and.reduce(x, axis, None, None, keepdims)
+    return _all(x, axis, None, None, keepdims)
 
 
 def cumulative_sum(x: Any, axis: int = -1) -> Any:
@@ -264,7 +278,7 @@ def contiguous(*lists: Any) -> bool:
     arrays = [x for each in lists for x in each]
     return (
         builtins.sum([x.size for x in arrays]) >= COMPILED * len(lists)
-        and builtins.all([isinstance(x, np.ndarray) and x.flags.c_contiguous for x in arrays])
+        and builtins.all(isinstance(x, np.ndarray) and x.flags.c_contiguous for x in arrays)
         and {x.dtype.char for x in arrays} <= {"f", "d"}
     )
 
@@ -275,7 +289,7 @@ def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
 
         sgd(arrays, grads, velocities, **how)
         return arrays, velocities
-    new, moved = updates.sgd_update.table.composed(arrays, grads, velocities, **how)
+    new, moved = composed(updates.sgd_update)(arrays, grads, velocities, **how)
     return written(arrays, new), moved and written(velocities, moved)
 
 
@@ -285,13 +299,18 @@ def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) ->
 
         adam(arrays, grads, first, second, **how)
         return arrays, first, second
-    new, m, v = updates.adam_update.table.composed(arrays, grads, first, second, **how)
+    new, m, v = composed(updates.adam_update)(arrays, grads, first, second, **how)
     return written(arrays, new), written(first, m), written(second, v)
+
+
+def composed(function: Any) -> Any:
+    """The plain composition of a function of the seam."""
+    return function.table.composed
 
 
 def written(arrays: Any, values: Any) -> Any:
     """The arrays with the values written into them; plain numbers cannot change and are replaced."""
-    if not builtins.all([isinstance(x, np.ndarray) for x in arrays]):
+    if not builtins.all(isinstance(x, np.ndarray) for x in arrays):
         return list(values)
     for x, y in zip(arrays, values, strict=True):
         x[...] = y

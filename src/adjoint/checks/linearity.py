@@ -119,7 +119,7 @@ class Flat:
             stop = start + int(np.prod(np.shape(leaf)))
             parts.append(xp.asarray(leaf, x[start:stop].reshape(np.shape(leaf)).copy(), getattr(leaf, "dtype", None)))
             start = stop
-        return self.structure.whole(parts)  # type: ignore[no-any-return]
+        return self.structure.whole(parts)
 
     def __call__(self, x: Vector) -> Vector:
         """f's value, its outputs joined."""

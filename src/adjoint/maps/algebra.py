@@ -32,22 +32,22 @@ class Composition(LinearMap):
         self.maps = tuple(maps)
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The input space of the last map."""
         return self.maps[-1].in_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The output space of the first map."""
         return self.maps[0].out_shape
 
     @property
-    def in_tree(self) -> Any:  # type: ignore[override]
+    def in_tree(self) -> Any:
         """The input structure of the last map."""
         return self.maps[-1].in_tree
 
     @property
-    def out_tree(self) -> Any:  # type: ignore[override]
+    def out_tree(self) -> Any:
         """The output structure of the first map."""
         return self.maps[0].out_tree
 
@@ -125,22 +125,22 @@ class Sum(LinearMap):
         self.maps = tuple(maps)
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The common input space."""
         return self.maps[0].in_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The common output space."""
         return self.maps[0].out_shape
 
     @property
-    def in_tree(self) -> Any:  # type: ignore[override]
+    def in_tree(self) -> Any:
         """The common input structure."""
         return self.maps[0].in_tree
 
     @property
-    def out_tree(self) -> Any:  # type: ignore[override]
+    def out_tree(self) -> Any:
         """The common output structure."""
         return self.maps[0].out_tree
 
@@ -196,12 +196,12 @@ class Kronecker(LinearMap):
         self.right = right
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """Both input shapes, one after the other."""
         return (*self.left.in_shape, *self.right.in_shape)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """Both output shapes, one after the other."""
         return (*self.left.out_shape, *self.right.out_shape)
 
@@ -266,13 +266,13 @@ class Block(LinearMap):
         self.product_out = len(self.rows) > 1 if product_out is None else product_out
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The input spaces of the columns."""
         spaces = tuple(m.in_shape for m in self.rows[0])
         return spaces if self.product_in else spaces[0]
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The output spaces of the rows."""
         spaces = tuple(row[0].out_shape for row in self.rows)
         return spaces if self.product_out else spaces[0]
@@ -348,7 +348,7 @@ def compose(a: LinearMap, b: LinearMap) -> LinearMap:
         raise ShapeError(
             f"{a.describe()} @ {b.describe()}: the left map takes {a.in_shape}, the right one gives {b.out_shape}"
             f"{'; the other order fits' if b.in_shape == a.out_shape else ''}"
-            f"{'; did you mean the adjoint of one of them?' if a.out_shape == b.out_shape or a.in_shape == b.in_shape else ''}."
+            f"{'; did you mean the adjoint of one?' if a.out_shape == b.out_shape or a.in_shape == b.in_shape else ''}."
         )
     parts: list[LinearMap] = []
     for m in (*factors_of(a), *factors_of(b)):
@@ -450,7 +450,7 @@ def scale(c: Any, a: LinearMap) -> LinearMap:
     return compose(Scale(c, a.out_shape), a)
 
 
-def power(a: LinearMap, n: int) -> LinearMap:
+def power(a: LinearMap, n: Any) -> LinearMap:
     """aⁿ by repeated squaring, for n ≥ 0."""
     if a.in_shape != a.out_shape:
         raise ShapeError(f"{a.describe()} ** {n}: only a map from a space to itself has powers, not {a!r}.")
@@ -521,5 +521,3 @@ def chain(matrices: Sequence[Array]) -> Array:
         return matrices[i] if i == j else product(i, best[i, j][1]) @ product(best[i, j][1] + 1, j)
 
     return product(0, n - 1)
-
-

@@ -9,10 +9,8 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.errors import ShapeError
+from adjoint.maps.questions import Spectral
 from adjoint.maps.spaces import Space, batch_of, factors, is_product, ravel, shapes_of, size, unravel
-
-if TYPE_CHECKING:
-    from adjoint.maps import spectra
 
 NONE: frozenset[str] = frozenset()
 SYMMETRIC = frozenset({"symmetric"})
@@ -20,7 +18,7 @@ ORTHOGONAL = frozenset({"orthogonal"})
 POSITIVE = frozenset({"symmetric", "positive"})
 
 
-class LinearMap:
+class LinearMap(Spectral):
     """A linear map A between spaces of arrays; ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for all x, y.
 
     A subclass has `in_shape`, `out_shape` (a shape, or a tuple of shapes for a product of spaces) and writes `apply`
@@ -48,16 +46,16 @@ class LinearMap:
         LinearMap.registry.append(cls)
 
     if TYPE_CHECKING:
-        in_shape: Space
-        out_shape: Space
+        in_shape: Any  # a Space
+        out_shape: Any
 
     # The two directions
 
-    def apply(self, v: Any) -> Any:
+    def apply(self, v: Any, /) -> Any:
         """A v, for a batch of v: shape (…, *in_shape) to (…, *out_shape). Unchecked; people call `A(v)` or `A @ v`."""
         raise NotImplementedError(f"{type(self).__name__}.apply")
 
-    def adjoint(self, u: Any) -> Any:
+    def adjoint(self, u: Any, /) -> Any:
         """Aᵀ u, for a batch of u: shape (…, *out_shape) to (…, *in_shape). Unchecked; people call `A.T @ u`."""
         raise NotImplementedError(f"{type(self).__name__}.adjoint")
 
@@ -102,7 +100,7 @@ class LinearMap:
         return self._given(self.apply(other))
 
     def _taken(self, x: Any) -> Any:
-        return x if self.in_tree is None or type(x) is tuple and is_product(shapes_of(x)) else self.in_tree.leaves(x)
+        return x if self.in_tree is None or (type(x) is tuple and is_product(shapes_of(x))) else self.in_tree.leaves(x)
 
     def _given(self, y: Any) -> Any:
         return y if self.out_tree is None else self.out_tree.tree(y)
@@ -120,12 +118,12 @@ class LinearMap:
         """The adjoint map Aᵀ."""
         return Adjoint(self)
 
-    def __add__(self, other: LinearMap) -> LinearMap:
+    def __add__(self, other: Any) -> LinearMap:
         from adjoint.maps.algebra import add
 
         return add(self, other) if isinstance(other, LinearMap) else NotImplemented
 
-    def __sub__(self, other: LinearMap) -> LinearMap:
+    def __sub__(self, other: Any) -> LinearMap:
         return self + (-1.0) * other if isinstance(other, LinearMap) else NotImplemented
 
     def __neg__(self) -> LinearMap:
@@ -160,7 +158,7 @@ class LinearMap:
         return self.eye(0).dtype
 
     def matrix(self) -> Array:
-        """The matrix of the map, shape (m, n), both spaces flattened: column j is the image of the j-th basis vector."""
+        """The matrix of the map, (m, n), both spaces flattened: column j is the image of the j-th basis vector."""
         m, n = self.shape
         if n <= m:
             return ravel(self.apply(unravel(self.eye(n), self.in_shape)), self.out_shape).mT
@@ -192,99 +190,6 @@ class LinearMap:
 
         return to_scipy(self)
 
-    # Spectral questions: see maps/spectra.py for what they return
-
-    def rank(self, tol: float | None = None) -> spectra.Count:
-        """The dimension of the image: singular values above `tol`."""
-        from adjoint.maps import spectra
-
-        return spectra.rank(self, tol)
-
-    def nullity(self, tol: float | None = None) -> spectra.Count:
-        """The dimension of the kernel: n - rank."""
-        from adjoint.maps import spectra
-
-        return spectra.nullity(self, tol)
-
-    def kernel(self, tol: float | None = None) -> spectra.Subspace:
-        """What the map cannot see: an orthonormal basis of {x : A x = 0}."""
-        from adjoint.maps import spectra
-
-        return spectra.kernel(self, tol)
-
-    def image(self, tol: float | None = None) -> spectra.Subspace:
-        """What the map can reach: an orthonormal basis of {A x}."""
-        from adjoint.maps import spectra
-
-        return spectra.image(self, tol)
-
-    def svd(self, k: int | None = None) -> spectra.SVD:
-        """Singular values with both families of singular vectors, all or the k largest."""
-        from adjoint.maps import spectra
-
-        return spectra.svd(self, k)
-
-    def svdvals(self, k: int | None = None) -> spectra.Values:
-        """Singular values in descending order, all or the k largest."""
-        from adjoint.maps import spectra
-
-        return spectra.svdvals(self, k)
-
-    def eig(self, k: int | None = None) -> spectra.Eigen:
-        """Eigenvalues and eigenvectors of a map from a space to itself, all or the k largest in magnitude."""
-        from adjoint.maps import spectra
-
-        return spectra.eig(self, k)
-
-    def norm(self) -> spectra.Number:
-        """The spectral norm σ₁, the largest factor by which the map stretches a vector."""
-        from adjoint.maps import spectra
-
-        return spectra.norm(self)
-
-    def frobenius(self) -> spectra.Number:
-        """√Σσᵢ², the root of the sum of the squared entries."""
-        from adjoint.maps import spectra
-
-        return spectra.frobenius(self)
-
-    def cond(self) -> spectra.Number:
-        """σ₁ / σ_min, infinite when the kernel is larger than it must be."""
-        from adjoint.maps import spectra
-
-        return spectra.cond(self)
-
-    def stable_rank(self) -> spectra.Number:
-        """Σσᵢ² / σ₁²."""
-        from adjoint.maps import spectra
-
-        return spectra.stable_rank(self)
-
-    def effective_rank(self) -> spectra.Number:
-        """exp of the entropy of σᵢ / Σσ (Roy & Vetterli 2007)."""
-        from adjoint.maps import spectra
-
-        return spectra.effective_rank(self)
-
-    def is_injective(self, tol: float | None = None) -> bool:
-        """Whether only 0 is mapped to 0: rank = n."""
-        return bool(self.rank(tol) == self.shape[1])
-
-    def is_surjective(self, tol: float | None = None) -> bool:
-        """Whether every output is reached: rank = m."""
-        return bool(self.rank(tol) == self.shape[0])
-
-    def is_isomorphism(self, tol: float | None = None) -> bool:
-        """Whether the map is injective and surjective, that is, has an inverse."""
-        m, n = self.shape
-        return m == n and self.is_injective(tol)
-
-    def inverse(self) -> LinearMap:
-        """The map A⁻¹; raises `SpectrumError` with the reason when A is singular to working precision."""
-        from adjoint.maps import spectra
-
-        return spectra.inverse(self)
-
     # As text
 
     def describe(self) -> str:
@@ -309,12 +214,12 @@ class Adjoint(LinearMap):
         self.map = map
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The output space of A."""
         return self.map.out_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The input space of A."""
         return self.map.in_shape
 
@@ -332,12 +237,12 @@ class Adjoint(LinearMap):
         return self.map.apply(u)
 
     @property
-    def in_tree(self) -> Any:  # type: ignore[override]
+    def in_tree(self) -> Any:
         """The structure of A's outputs."""
         return self.map.out_tree
 
     @property
-    def out_tree(self) -> Any:  # type: ignore[override]
+    def out_tree(self) -> Any:
         """The structure of A's inputs."""
         return self.map.in_tree
 

@@ -29,7 +29,7 @@ class Identity(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same space."""
         return self.in_shape
 
@@ -114,7 +114,7 @@ class Scale(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same space."""
         return self.in_shape
 
@@ -161,7 +161,7 @@ class Negate(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same space."""
         return self.in_shape
 
@@ -210,12 +210,12 @@ class Diagonal(LinearMap):
         return self._d
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The shape of d."""
         return tuple(self.d.shape) if hasattr(self.d, "shape") else ()
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The shape of d."""
         return self.in_shape
 
@@ -265,7 +265,7 @@ class Cast(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same shape."""
         return self.in_shape
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, backend
+from adjoint.arrays.dispatch import backend
 from adjoint.arrays.traced import Traced
 from adjoint.errors import SpectrumError
 from adjoint.maps.base import LinearMap
@@ -28,7 +29,11 @@ def to_numpy(x: Any) -> np.ndarray:
 
 def numbers(x: Any) -> np.ndarray:
     """The array in float64; refuses NaN and infinity."""
-    values = to_numpy(x).astype(np.float64)
+    return finite(to_numpy(x).astype(np.float64))
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """The numbers themselves; refuses NaN and infinity."""
     if not np.isfinite(values).all():
         raise SpectrumError("the map has NaN or infinite entries, so it has no singular values: look where they arise.")
     return values
@@ -60,18 +65,14 @@ def flat(y: Any, space: Space) -> np.ndarray:
 
 def push(map: LinearMap, rows: np.ndarray) -> np.ndarray:
     """A on every row: (k, n) to (k, m)."""
-    return flat(map.apply(moved(map, rows, map.in_shape)), map.out_shape)
+    with np.errstate(all="ignore"):
+        return flat(map.apply(moved(map, rows, map.in_shape)), map.out_shape)
 
 
 def pull(map: LinearMap, rows: np.ndarray) -> np.ndarray:
     """Aᵀ on every row: (k, m) to (k, n)."""
-    return flat(map.adjoint(moved(map, rows, map.out_shape)), map.in_shape)
-
-
-def probes(map: LinearMap, n: int, count: int = PROBES) -> np.ndarray:
-    """Random vectors (count, n), the same every time, with entries that the map's dtype holds exactly."""
-    signs: np.ndarray = np.random.default_rng(n).integers(0, 2, (count, n)) * 2.0 - 1.0
-    return signs
+    with np.errstate(all="ignore"):
+        return flat(map.adjoint(moved(map, rows, map.out_shape)), map.in_shape)
 
 
 def formed(map: LinearMap) -> tuple[np.ndarray, float]:
@@ -80,19 +81,25 @@ def formed(map: LinearMap) -> tuple[np.ndarray, float]:
     The error is 0 for a map that is given by a matrix. Otherwise it is estimated by both directions on random signs z:
     the mean of ‖(M - A) z‖² is ‖M - A‖_F². Raises `SpectrumError` when they show that `adjoint` is not the adjoint.
     """
-    matrix: np.ndarray = numbers(map.matrix())
+    with np.errstate(all="ignore"):
+        matrix: np.ndarray = numbers(map.matrix())
     if isinstance(map, Dense) or not matrix.size:
         return matrix, 0.0
-    z, w = probes(map, matrix.shape[1]), probes(map, matrix.shape[0])
-    error = max(np.linalg.norm(push(map, z) - z @ matrix.T), np.linalg.norm(pull(map, w) - w @ matrix)) / PROBES**0.5
-    if error > epsilon(map) ** 0.5 * np.linalg.norm(matrix):
+    error, noise = (max(pair) for pair in zip(_off(map, push, matrix.T), _off(map, pull, matrix), strict=True))
+    if error > max(epsilon(map) ** 0.5 * float(np.linalg.norm(matrix)), 1e3 * noise):
         raise SpectrumError(
             f"{map!r}: apply and adjoint are not of one matrix, they differ by {error:.2g}: check it by the dot test "
             "⟨A x, y⟩ = ⟨x, Aᵀ y⟩."
         )
-    return matrix, 4.0 * float(error)
+    return matrix, 4.0 * error
 
 
-def beside(x: Array, values: np.ndarray) -> Array:
-    """NumPy values in the backend and dtype of x."""
-    return xp.asarray(x, values, x.dtype)
+def _off(
+    map: LinearMap, direction: Callable[[LinearMap, np.ndarray], np.ndarray], matrix: np.ndarray
+) -> tuple[float, float]:
+    """How far a direction is from x ↦ x @ matrix, and how far rounding alone takes it from being linear."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (PROBES, len(matrix)))
+    found = direction(map, signs)
+    again = direction(map, 1.125 * signs) / 1.125
+    off, noise = (float(np.linalg.norm(x)) / PROBES**0.5 for x in (found - signs @ matrix, found - again))
+    return off, noise

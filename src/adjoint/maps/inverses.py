@@ -50,12 +50,12 @@ class Inverse(LinearMap):
         self._lu = lu_factor(formed(map)[0])
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """A's output space."""
         return self.map.out_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """A's input space."""
         return self.map.in_shape
 

@@ -63,7 +63,7 @@ class Flatten(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """(n,)."""
         return (size(self.in_shape),)
 
@@ -96,7 +96,7 @@ class Permute(LinearMap):
         self.in_shape = in_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The permuted shape."""
         return tuple(self.in_shape[a] for a in self.axes)
 
@@ -225,7 +225,7 @@ class Take(LinearMap):
         self.in_shape = in_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The axis replaced by the indices' axes."""
         at = len(self.in_shape) + self.axis
         return (*self.in_shape[:at], *self.indices.shape, *self.in_shape[at + 1 :])
@@ -264,7 +264,7 @@ class TakeAlong(LinearMap):
         self.in_shape = in_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The indices' shape."""
         return tuple(self.indices.shape)
 
@@ -298,7 +298,7 @@ class Concatenate(LinearMap):
         (self.axis,) = negative_axes(axis, len(shapes[0]))
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The joined shape."""
         shape = list(self.in_shape[0])
         shape[self.axis] = sum(s[self.axis] for s in self.in_shape)
@@ -337,7 +337,7 @@ class Flip(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same shape."""
         return self.in_shape
 
@@ -370,7 +370,7 @@ class Roll(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same shape."""
         return self.in_shape
 
@@ -403,7 +403,7 @@ class DiagonalPart(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """Without the last axis."""
         return self.in_shape[:-1]
 

@@ -35,12 +35,12 @@ class Dense(LinearMap):
         return self._properties
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """(in,)."""
         return (int(self.weight.shape[-1]),)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """(out,)."""
         return (int(self.weight.shape[-2]),)
 
@@ -81,12 +81,12 @@ class Outer(LinearMap):
         self.right = right
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """(n,)."""
         return tuple(self.right.shape)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """(m,)."""
         return tuple(self.left.shape)
 
@@ -128,12 +128,12 @@ class LowRank(LinearMap):
         self.right = right
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """(n,)."""
         return (int(self.right.shape[-1]),)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """(m,)."""
         return (int(self.left.shape[-2]),)
 
@@ -174,7 +174,7 @@ class LeftProduct(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The product's shape."""
         batch = broadcast(tuple(self.left.shape[:-2]), self.in_shape[:-2])
         return (*batch, int(self.left.shape[-2]), self.in_shape[-1])
@@ -216,7 +216,7 @@ class RightProduct(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The product's shape."""
         batch = broadcast(self.in_shape[:-2], tuple(self.right.shape[:-2]))
         return (*batch, self.in_shape[-2], int(self.right.shape[-1]))
@@ -254,7 +254,7 @@ class Weighting(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """(…, out)."""
         return (*self.x.shape[:-1], self.in_shape[0])
 
@@ -298,7 +298,7 @@ class Einsum(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The result's shape."""
         inputs, output = self._terms()
         sizes = self._sizes(inputs)
@@ -354,7 +354,8 @@ def untied(term: str, spare: str) -> tuple[str, list[str]]:
     >>> untied("iji", "xyz")
     ('ijx', ['ix'])
     """
-    letters, links = "", []
+    letters = ""
+    links: list[str] = []
     for c in term:
         if c in letters:
             links.append(c + spare[len(links)])

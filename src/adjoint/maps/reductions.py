@@ -39,7 +39,7 @@ class Reduce(LinearMap):
         return self._w
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The reduced shape."""
         kept = self._kept()
         return kept if self.keepdims else tuple(kept[a] for a in range(-len(kept), 0) if a not in self.axes)
@@ -81,7 +81,7 @@ class CumulativeSum(LinearMap):
         self.in_shape = shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same shape."""
         return self.in_shape
 
@@ -111,12 +111,12 @@ class Softmax(LinearMap):
         (self.axis,) = negative_axes(axis, len(p.shape))
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The shape of p."""
         return tuple(self.p.shape)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The shape of p."""
         return tuple(self.p.shape)
 
@@ -160,7 +160,7 @@ class LogSoftmax(LinearMap):
         return self._p
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The same shape."""
         return self.in_shape
 
@@ -200,12 +200,12 @@ class Normalization(LinearMap):
         self.centre = centre
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The shape of x̂."""
         return tuple(self.normal.shape)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The shape of x̂."""
         return tuple(self.normal.shape)
 

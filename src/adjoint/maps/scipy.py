@@ -78,12 +78,12 @@ class Operator(LinearMap):
         self.transposed = operator.T.tocsr() if issparse(operator) else operator.H
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """(n,)."""
         return (int(self.operator.shape[1]),)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """(m,)."""
         return (int(self.operator.shape[0]),)
 

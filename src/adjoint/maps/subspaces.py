@@ -44,7 +44,7 @@ class Subspace(LinearMap):
         self.out_tree = tree
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """(d,)."""
         return (self.dim,)
 
@@ -76,8 +76,9 @@ class Subspace(LinearMap):
 
     def contains(self, x: Any, tol: float | None = None) -> bool:
         """Whether x, an element of the space, lies in this part: ‖x - P x‖ ≤ tol · ‖x‖ (default √ε of the basis)."""
+        c = self.T @ x
         x = self.T._taken(x)
-        rest = flat(add(x, scaled(-1.0, self.apply(self.adjoint(x)))), self.out_shape)
+        rest = flat(add(x, scaled(-1.0, self.apply(c))), self.out_shape)
         limit = epsilon(self) ** 0.5 if tol is None else tol
         return bool(np.linalg.norm(rest) <= limit * np.linalg.norm(flat(x, self.out_shape)))
 
@@ -102,22 +103,22 @@ class Projection(LinearMap):
         self.subspace = subspace
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The space."""
         return self.subspace.out_shape
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The space."""
         return self.subspace.out_shape
 
     @property
-    def in_tree(self) -> Any:  # type: ignore[override]
+    def in_tree(self) -> Any:
         """The space's structure."""
         return self.subspace.out_tree
 
     @property
-    def out_tree(self) -> Any:  # type: ignore[override]
+    def out_tree(self) -> Any:
         """The space's structure."""
         return self.subspace.out_tree
 

@@ -94,7 +94,7 @@ class Again:
     def push(self, v: Array, place: int) -> Array:
         """The tangent that a tangent of one operand makes."""
         edges, leaves, z = self.run()
-        found = push(edges, {leaves[place].i: v}).get(getattr(z, "i", None))
+        found = push(edges, {leaves[place].i: v}).get(getattr(z, "i", -1))
         lead = lead_of(v, tuple(self.raw[place].shape))
         return xp.zeros(v, (*lead, *self.out_shape)) if found is None else found
 
@@ -109,12 +109,12 @@ class Recomputed(LinearMap):
         self.place = place
 
     @property
-    def in_shape(self) -> Space:  # type: ignore[override]
+    def in_shape(self) -> Space:
         """The operand's shape."""
         return tuple(self.again.raw[self.place].shape)
 
     @property
-    def out_shape(self) -> Space:  # type: ignore[override]
+    def out_shape(self) -> Space:
         """The result's shape."""
         return self.again.out_shape
 
@@ -129,5 +129,3 @@ class Recomputed(LinearMap):
     def array(self) -> Array | None:
         """The operand."""
         return self.again.raw[self.place]
-
-

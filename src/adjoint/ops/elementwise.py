@@ -17,9 +17,7 @@ SAME, MINUS = Identity(()), Negate(())
 add = elementwise(xp.add, SAME, SAME)
 subtract = elementwise(xp.subtract, SAME, MINUS)
 multiply = elementwise(xp.multiply, lambda z, x, y: Diagonal(y), lambda z, x, y: Diagonal(x))
-divide = elementwise(
-    xp.divide, lambda z, x, y: Diagonal(lambda: 1.0 / y), lambda z, x, y: Diagonal(lambda: -z / y)
-)
+divide = elementwise(xp.divide, lambda z, x, y: Diagonal(lambda: 1.0 / y), lambda z, x, y: Diagonal(lambda: -z / y))
 negative = elementwise(xp.negative, MINUS)
 abs = elementwise(xp.abs, lambda z, x: Diagonal(lambda: xp.sign(x)))
 square = elementwise(xp.square, lambda z, x: Diagonal(lambda: 2.0 * x))
@@ -32,7 +30,9 @@ def power_of_base(z: Any, x: Any, y: Any) -> LinearMap:
     """y x^(y-1), and 0 where y = 0 even at x = 0."""
     if isinstance(y, (int, float)):
         return Diagonal(lambda: y * x ** (y - 1)) if y else Diagonal(lambda: 0.0 * x)
-    return Diagonal(lambda: xp.where(xp.equal(y, 0.0), 0.0 * x, y * xp.pow(x, xp.where(xp.equal(y, 0.0), 1.0, y - 1.0))))
+    return Diagonal(
+        lambda: xp.where(xp.equal(y, 0.0), 0.0 * x, y * xp.pow(x, xp.where(xp.equal(y, 0.0), 1.0, y - 1.0)))
+    )
 
 
 def power_of_exponent(z: Any, x: Any, y: Any) -> LinearMap:
@@ -113,12 +113,11 @@ leaky_relu = elementwise(
     lambda z, x, negative_slope=0.01: Diagonal(lambda: xp.where(xp.greater(x, 0.0), xp.ones_like(x), negative_slope)),
 )
 elu = elementwise(
-    xp.elu, lambda z, x, alpha=1.0: Diagonal(lambda: xp.where(xp.greater(x, 0.0), 1.0, alpha * xp.exp(xp.minimum(x, 0.0))))
+    xp.elu,
+    lambda z, x, alpha=1.0: Diagonal(lambda: xp.where(xp.greater(x, 0.0), 1.0, alpha * xp.exp(xp.minimum(x, 0.0)))),
 )
 sigmoid = elementwise(xp.sigmoid, lambda z, x: Diagonal(lambda: z * (1.0 - z)))
-softplus = elementwise(
-    xp.softplus, lambda z, x, beta=1.0: Diagonal(lambda: xp.sigmoid(x if beta == 1.0 else beta * x))
-)
+softplus = elementwise(xp.softplus, lambda z, x, beta=1.0: Diagonal(lambda: xp.sigmoid(x if beta == 1.0 else beta * x)))
 gelu = elementwise(xp.gelu, lambda z, x, approximate="none": Diagonal(lambda: xp.gelu_slope(x, approximate)))
 
 

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from adjoint import arrays as xp
+from adjoint.maps.algebra import Composition
+from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Diagonal
 from adjoint.maps.layout import Broadcast
-from adjoint.maps.algebra import Composition
 from adjoint.maps.reductions import LogSoftmax, Normalization, Reduce, Softmax
 from adjoint.ops.define import coarse, operation, plain
 from adjoint.ops.layout import shape_of
@@ -20,7 +21,7 @@ log_softmax = operation(xp.log_softmax, lambda z, x, axis=-1: LogSoftmax(lambda:
 def normalized(x: Any, weight: Any, bias: Any, ndim: int, eps: float, centre: bool) -> Any:
     """The value and the maps of layer normalization, or of RMS normalization."""
     normal, scale = xp.normalize_moments(x, ndim, eps, centre)
-    in_x = Normalization(normal, scale, ndim, centre)
+    in_x: LinearMap = Normalization(normal, scale, ndim, centre)
     if weight is None:
         z, in_weight = normal, None
     else:

@@ -19,7 +19,9 @@ def left_rule(z: Any, x: Any, y: Any) -> LinearMap:
     if len(y.shape) == 2:
         return Dense(y.mT)
     if len(y.shape) == 1:
-        return Einsum(f"{AXES[: len(x.shape)]},{AXES[len(x.shape) - 1]}->{AXES[: len(x.shape) - 1]}", [None, y], shape_of(x))
+        return Einsum(
+            f"{AXES[: len(x.shape)]},{AXES[len(x.shape) - 1]}->{AXES[: len(x.shape) - 1]}", [None, y], shape_of(x)
+        )
     if len(x.shape) == 1:
         n = len(y.shape)
         return Einsum(f"{AXES[n - 2]},{AXES[:n]}->{AXES[: n - 2]}{AXES[n - 1]}", [None, y], shape_of(x))
@@ -62,7 +64,10 @@ def einsum_traced(arrays: Any, spec: str) -> Any:
     spec = explicit_spec(spec, arrays)
     inputs, _, output = spec.partition("->")
     terms = inputs.split(",")
-    largest = {c: max(t.shape[term.index(c)] for t, term in zip(arrays, terms, strict=True) if c in term) for c in {*inputs} - {","}}
+    largest = {
+        c: max(t.shape[term.index(c)] for t, term in zip(arrays, terms, strict=True) if c in term)
+        for c in {*inputs} - {","}
+    }
     reduced = [plain_term(x, term, largest) for x, term in zip(arrays, terms, strict=True)]
     if [term for _, term in reduced] != terms:
         return xp.einsum_apply([x for x, _ in reduced], f"{','.join(term for _, term in reduced)}->{output}")
@@ -79,7 +84,7 @@ def einsum_traced(arrays: Any, spec: str) -> Any:
 
 
 def plain_term(x: Any, term: str, sizes: dict[str, int]) -> tuple[Any, str]:
-    """x with every letter once, a repeated one standing for the diagonal, and without axes of size 1 that are broadcast."""
+    """x with every letter once (a repeated one is the diagonal) and without axes of size 1 that are broadcast."""
     for c in dict.fromkeys(term):
         while term.count(c) > 1:
             i = term.index(c)

@@ -31,7 +31,7 @@ def resolved(function: str, *kinds: Any) -> Dtype:
         return narrow[0] if found == FLOAT16 else found
     try:
         ufunc = getattr(np, function)
-        return ufunc.resolve_dtypes((*[BOOL if k is bool else k for k in kinds], None))[-1]  # type: ignore[no-any-return]
+        return ufunc.resolve_dtypes((*[BOOL if k is bool else k for k in kinds], None))[-1]
     except TypeError:
         named = " and ".join([getattr(k, "name", None) or k.__name__ for k in kinds])
         raise DtypeError(f"{function}: not defined for {named}; cast with aj.astype(x, 'float32').") from None

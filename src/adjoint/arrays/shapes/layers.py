@@ -39,7 +39,7 @@ def _array(x: Any) -> Any:
 
 
 def _composition(name: str) -> Function:
-    return FUNCTIONS[name].table.composed  # type: ignore[attr-defined, no-any-return]
+    return FUNCTIONS[name].table.composed
 
 
 def _fused(name: str, check: Function) -> Function:

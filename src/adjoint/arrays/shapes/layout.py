@@ -230,7 +230,7 @@ def asarray(like: Any, values: Any, dtype: Any = None) -> Any:
 
 def dtype_of(x: Any) -> np.dtype[Any]:
     """x's dtype."""
-    return operand(x if hasattr(x, "dtype") else np.asarray(x)).dtype  # type: ignore[no-any-return]
+    return operand(x if hasattr(x, "dtype") else np.asarray(x)).dtype
 
 
 def from_numpy(x: Any, device: Any = None) -> Any:

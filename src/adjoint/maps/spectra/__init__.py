@@ -40,8 +40,8 @@ def nullity(map: LinearMap, tol: float | None = None) -> Count:
 
 def svdvals(map: LinearMap, k: int | None = None) -> Values:
     """All singular values, or the k largest."""
-    found = values.spectrum(map, "svdvals()") if k is None else values.leading(map, wanted(k))
-    return found.listed(k)
+    k = wanted(k)
+    return (values.spectrum(map, "svdvals()") if k is None else values.leading(map, k)).listed(k)
 
 
 def norm(map: LinearMap) -> Number:
@@ -71,7 +71,8 @@ def effective_rank(map: LinearMap) -> Number:
 
 def svd(map: LinearMap, k: int | None = None) -> SVD:
     """Singular triplets, all or the k largest."""
-    without = k is not None and lanczos.cheaper(map, wanted(k), vectors=True)
+    k = wanted(k)
+    without = k is not None and lanczos.cheaper(map, k, vectors=True)
     found = lanczos.triplets(map, k) if k is not None and without else vectors.factors(map, "svd()")
     k = min(len(found.values), len(found.values) if k is None else k)
     S = found.spectrum(map).listed(k)
@@ -92,14 +93,15 @@ def eig(map: LinearMap, k: int | None = None) -> Eigen:
     """Eigenvalues and eigenvectors, all or the k largest in magnitude."""
     if map.in_shape != map.out_shape:
         raise ShapeError(f"eig: only a map from a space to itself has eigenvectors, not {map!r}; see svd().")
-    without = k is not None and "symmetric" in map.properties and lanczos.cheaper(map, wanted(k), vectors=True)
+    k = wanted(k)
+    without = k is not None and "symmetric" in map.properties and lanczos.cheaper(map, k, vectors=True)
     record, rows = lanczos.eigenpairs(map, k) if k is not None and without else vectors.eigenpairs(map, k)
     return Eigen(record, _elements(map, rows, True))
 
 
-def wanted(k: Any) -> int:
-    """k, a positive whole number."""
-    if not isinstance(k, int) or k < 1:
+def wanted(k: Any) -> int | None:
+    """k, a positive whole number or None for all."""
+    if k is not None and (not isinstance(k, int) or k < 1):
         raise ValueError(f"k, the number of singular values or eigenvalues, is a whole number ≥ 1, not {k!r}.")
     return k
 

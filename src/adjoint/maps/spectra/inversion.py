@@ -23,7 +23,7 @@ def inverse(map: LinearMap) -> LinearMap:
             "is not given, solve a least-squares problem instead, for instance by scipy.sparse.linalg.lsqr(A.to_scipy(), y)."
         )
     if isinstance(map, Door):
-        return Door(inverse(map.map), map.out_tree, map.in_tree)
+        return Door(inverse(map._verified()), map.out_tree, map.in_tree)
     if isinstance(map, Adjoint):
         return inverse(map.map).T
     if "orthogonal" in map.properties or isinstance(map, (Concatenate, Cast)):

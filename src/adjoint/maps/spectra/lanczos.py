@@ -93,4 +93,6 @@ def _answer(map: LinearMap) -> np.ndarray:
 
 
 def _unfinished(map: LinearMap, k: int, error: Exception) -> SpectrumError:
-    return SpectrumError(f"{map!r}: Lanczos did not find {k} values ({error}): ask for fewer, or raise budget's limits.")
+    return SpectrumError(
+        f"{map!r}: Lanczos did not find {k} values ({error}): ask for fewer, or raise budget's limits."
+    )

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.errors import SpectrumError
 from adjoint.maps.base import LinearMap
-from adjoint.maps.flat import epsilon
+from adjoint.maps.flat import epsilon, finite
 from adjoint.maps.records import Count, Number, Values
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -34,9 +33,7 @@ class Spectrum:
         method: str = "structure",
         counts: np.ndarray | int = 1,
     ) -> None:
-        if not np.isfinite(values).all():
-            raise SpectrumError("the map has NaN or infinite entries, so it has no singular values: look where they arise.")
-        columns = np.broadcast_arrays(np.asarray(values, np.float64), bound, counts)
+        columns = np.broadcast_arrays(finite(np.asarray(values, np.float64)), bound, counts)
         listed = (columns[0] > 0) | (columns[1] > 0)
         columns = [c[listed] for c in columns]
         missing = min(shape) - int(np.sum(columns[2]))
@@ -53,8 +50,10 @@ class Spectrum:
 
     @property
     def tolerance(self) -> float:
-        """max(m, n) · ε · σ₁, NumPy's; or the error of the smallest values where that is larger."""
-        return max(max(self.shape) * self.eps * self.largest, float(self.bound[-1]) if len(self.bound) else 0.0)
+        """max(m, n) · ε · σ₁, NumPy's; or the error of the values that cannot be told from zero, where it is larger."""
+        usual = max(self.shape) * self.eps * self.largest
+        nothing = self.values <= np.maximum(usual, self.bound)
+        return max(usual, float(np.max(self.bound[nothing], initial=0.0)))
 
     def certain(self) -> bool:
         """Whether every value is known to be exactly zero, or to lie above the tolerance, from the structure alone."""

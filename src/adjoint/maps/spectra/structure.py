@@ -34,7 +34,7 @@ def isometry(map: LinearMap) -> Spectrum:
     """All ones; known to rounding where a matrix of numbers is orthogonal."""
     if map.array() is None:
         return exactly(map, [1.0], min(map.shape))
-    error = max(map.shape) ** 0.5 * epsilon(map)
+    error = (2.0 + max(map.shape) ** 0.5) * epsilon(map)
     return Spectrum(map.shape, epsilon(map), np.ones(1), error, "orthogonality", min(map.shape))
 
 
@@ -77,7 +77,9 @@ def stacked(
     if not affordable(m, n, count=count):
         return None
     values = np.linalg.svd(np.reshape(matrices(), shape), compute_uv=False)
-    return Spectrum(map.shape, epsilon(map), values.ravel(), svd_error((m, n), values).ravel(), "svd of the blocks", copies)
+    return Spectrum(
+        map.shape, epsilon(map), values.ravel(), svd_error((m, n), values).ravel(), "svd of the blocks", copies
+    )
 
 
 # Maps without numbers, and diagonals
@@ -229,10 +231,14 @@ def last(x: np.ndarray, axis: int) -> np.ndarray:
 # Maps made of maps
 
 
-@structure.register(Adjoint)
-@structure.register(Door)
-def _(map: Adjoint | Door, of: Of) -> Spectrum:
+@structure.register
+def _(map: Adjoint, of: Of) -> Spectrum:
     return renamed(map, of(map.map))
+
+
+@structure.register
+def _(map: Door, of: Of) -> Spectrum:
+    return of(map._verified())
 
 
 @structure.register

@@ -24,7 +24,7 @@ from adjoint.program import Door
 def factors(map: LinearMap, what: str) -> Factors:
     """The thin SVD; thinner still for a map with a narrow waist."""
     if isinstance(map, Door):
-        return factors(map.map, what)
+        return factors(map._verified(), what)
     if isinstance(map, Adjoint):
         f = factors(map.map, what)
         return Factors(f.right, f.values, f.left, f.bound, f.method)
