@@ -16,7 +16,7 @@ import scipy.linalg
 import scipy.sparse
 
 import adjoint as aj
-from adjoint import arrays as xp
+from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.maps import LinearMap
 from adjoint.ops.checkpoint import Recomputed
 from adjoint.program import Door, Program
@@ -426,4 +426,4 @@ def plain(x: Any) -> Any:
     """Arrays of any backend, and tuples of them, in NumPy."""
     if isinstance(x, tuple):
         return tuple(plain(part) for part in x)
-    return np.asarray(xp.backend(type(x)).to_numpy(x))
+    return np.asarray(backend_of(type(x)).to_numpy(x))

@@ -95,7 +95,7 @@ def test_expressions_of_maps_are_those_of_matrices(m: int, n: int, depth: int, s
     np.testing.assert_allclose(A.T @ y, matrix.T @ y, 0, m * near)
     np.testing.assert_allclose(A(np.stack([x, x])), np.stack([matrix @ x] * 2), 0, n * near)
     for claim, holds in {
-        "symmetric": np.allclose(matrix, matrix.T),
+        "symmetric": m == n and np.allclose(matrix, matrix.T),
         "orthogonal": m == n and np.allclose(matrix.T @ matrix, np.eye(n)),
         "projection": m == n and np.allclose(matrix @ matrix, matrix),
     }.items():
@@ -189,7 +189,7 @@ def test_products_of_dense_maps_are_formed_only_where_that_is_cheaper() -> None:
     assert isinstance(aj.Dense(tall) @ aj.Dense(wide), aj.Composition)
     assert isinstance(aj.Dense(wide) @ aj.Dense(tall), aj.Dense)
     chain = aj.Dense(tall) @ aj.Dense(wide) @ aj.Dense(tall)
-    assert chain.describe() == "Dense @ Dense"
+    assert isinstance(chain, aj.Dense)
     np.testing.assert_array_equal(chain.matrix(), tall @ (wide @ tall))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+import operator
 import pickle
 from typing import Any
 
@@ -34,10 +36,10 @@ def with_values(m: int, n: int, s: Any, seed: int = 0) -> np.ndarray:
     return (u * np.asarray(s)) @ v.T
 
 
-def exact_values(matrix: np.ndarray) -> list[mpmath.mpf]:
-    """Singular values in 50 digits, largest first."""
+def exact_values(*factors: np.ndarray) -> list[mpmath.mpf]:
+    """The singular values of a product of matrices in 50 digits, largest first."""
     with mpmath.workdps(50):
-        A = mpmath.matrix(matrix.tolist())
+        A = functools.reduce(operator.mul, (mpmath.matrix(matrix.tolist()) for matrix in factors))
         if A.rows < A.cols:
             A = A.T
         return sorted(mpmath.svd_r(A, compute_uv=False), reverse=True)
@@ -190,8 +192,7 @@ def test_bounds_of_the_factors_against_exact_arithmetic(scale: float) -> None:
     left = q[:, :3] * [1.0, scale, 1.0]
     right = np.diag([1.0, 1.0 / scale, 1e-15]) @ rng.standard_normal((3, 5))
     A = aj.LowRank(left, right)
-    with mpmath.workdps(50):
-        s = exact_values(np.array(mpmath.matrix(left.tolist()) * mpmath.matrix(right.tolist())))
+    s = exact_values(left, right)
     found = A.svdvals()
     assert found.method == "svd of the factors"
     assert len(found) == 5

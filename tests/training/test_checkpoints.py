@@ -91,7 +91,7 @@ def test_bfloat16(tmp_path: Path) -> None:
 def test_only_arrays_are_saved(bad: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=f"save: 'a.b' is {told}, not an array"):
         aj.save(tmp_path / "f", {"a": {"b": bad}})
-    with pytest.raises(TypeError, match="'a' has dtype"):
+    with pytest.raises(TypeError, match="cannot go into a safetensors file"):
         aj.save(tmp_path / "f", {"a": np.array(["text"])})
     assert not [*tmp_path.iterdir()]
 
@@ -116,12 +116,21 @@ def test_every_truncation_is_told(whole: bytes, place: Path) -> None:
 
 
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_every_flipped_bit_is_told(whole: bytes, place: Path, at: int, bit: int) -> None:
+def test_no_flipped_bit_changes_what_is_read(whole: bytes, place: Path, at: int, bit: int) -> None:
+    """It is told; or it hit the name of the checksum, and all else is as it was."""
+    place.write_bytes(whole)
+    expected, _ = read(place)
     damaged = bytearray(whole)
     damaged[at % len(whole)] ^= 1 << bit
     place.write_bytes(damaged)
-    with pytest.raises(aj.CheckpointError, match=r"not a whole safetensors file|corrupt|lacks"):
-        read(place)
+    try:
+        arrays, metadata = read(place)
+    except aj.CheckpointError as error:
+        assert any(told in str(error) for told in ("not a whole safetensors file", "corrupt", "lacks"))  # noqa: PT017
+    else:
+        assert b"adjoint.crc32" not in damaged
+        assert metadata["note"] == "text"
+        assert all(same(arrays[name], x) for name, x in expected.items())
 
 
 @given(st.binary(max_size=200))

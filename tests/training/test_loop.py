@@ -43,14 +43,11 @@ def assert_bitwise(a: Trained, b: Trained) -> None:
 
 
 def test_real_digits() -> None:
-    train, test = aj.data.digits().split(test=0.2, seed=0)
-    start = aj.nn.MLP((64, 64, 10), rng=0)
-    optimizer = functools.partial(aj.optim.AdamW, lr=1e-2)
-    trained = quiet(start, train, optimizer=optimizer, epochs=8, validation=test)
-    assert trained.best is not None
-    assert trained.best.validation_metric is not None
-    assert trained.best.validation_metric > 0.95
-    assert [e.epoch for e in trained.history] == [*range(1, 9)]
+    train, test = aj.data.digits().split(test=0.2, seed=2)
+    schedule = aj.optim.cosine(1e-2, 20 * 23, warmup=20)
+    trained = quiet(aj.nn.MLP((64, 64, 10), rng=0), train, epochs=20, schedule=schedule, validation=test)
+    assert trained.history[-1].validation_metric > 0.95
+    assert [e.epoch for e in trained.history] == [*range(1, 21)]
     assert trained.history[-1].loss < 0.1 * trained.history[0].loss
 
 
@@ -175,11 +172,12 @@ def test_patience_restores_the_best_weights() -> None:
     assert trained.best is not None
     assert trained.best.epoch == 2
     assert len(trained.history) == 5
-    assert_bitwise_weights = weights(quiet(net(), TRAIN, epochs=2, **how))
-    assert all((x == assert_bitwise_weights[name]).all() for name, x in weights(trained).items())
+    best = weights(quiet(net(), TRAIN, epochs=2, **how))
+    assert all((x == best[name]).all() for name, x in weights(trained).items())
     assert evaluate(trained.net, TEST, batch_size=64)[0] == trained.best.validation_loss
     unstopped = quiet(net(), TRAIN, epochs=5, **how)
-    assert unstopped.best == pytest.approx(unstopped.best)
+    assert unstopped.best is not None
+    assert unstopped.best.epoch == 2
     assert evaluate(unstopped.net, TEST, batch_size=64)[0] == unstopped.history[-1].validation_loss
 
 
@@ -206,16 +204,18 @@ HOW: dict[str, Any] = {
 }
 
 
+@functools.cache
+def uninterrupted(to: str, epochs: int) -> Trained:
+    return quiet(net(to=to), TRAIN, epochs=epochs, **HOW)
+
+
 @pytest.mark.parametrize("to", BACKENDS)
 def test_resumed_run_is_bitwise_the_same(to: str, tmp_path: Path) -> None:
-    whole = quiet(net(to=to), TRAIN, epochs=4, **HOW)
-    quiet(net(to=to), TRAIN, epochs=1, checkpoint=tmp_path / "run", **HOW)
-    part = quiet(net(to=to), TRAIN, epochs=3, checkpoint=tmp_path / "run", **HOW)
-    assert len(part.history) == 3
-    assert_bitwise(whole, quiet(net(to=to), TRAIN, epochs=4, checkpoint=tmp_path / "run", **HOW))
-    finished = quiet(net(to=to), TRAIN, epochs=4, checkpoint=tmp_path / "run", **HOW)
-    assert_bitwise(whole, finished)
-    assert int(finished.optimizer.t) == 20
+    for epochs in (1, 3, 4, 4):
+        run = quiet(net(to=to), TRAIN, epochs=epochs, checkpoint=tmp_path / "run", **HOW)
+        assert len(run.history) == epochs
+    assert_bitwise(uninterrupted(to, 4), run)
+    assert int(run.optimizer.t) == 20
 
 
 @pytest.mark.parametrize("optimizer", [aj.optim.SGD, functools.partial(aj.optim.SGD, momentum=0.9, dampening=0.5), aj.optim.Adam])
@@ -241,7 +241,7 @@ def test_interrupted_within_an_epoch(at: int, to: str, tmp_path: Path) -> None:
         quiet(net(to=to), TRAIN, **{**how, "schedule": interrupting})
     assert signal.getsignal(signal.SIGINT) is handler
     assert int(aj.load(tmp_path / "run")["optimizer.t"]) == at + 1
-    assert_bitwise(quiet(net(to=to), TRAIN, **{**HOW, "epochs": 2}), quiet(net(to=to), TRAIN, **how))
+    assert_bitwise(uninterrupted(to, 2), quiet(net(to=to), TRAIN, **how))
 
 
 def test_second_interruption_does_not_wait(tmp_path: Path) -> None:
@@ -269,8 +269,8 @@ def start_over(path: Path, **how: Any) -> Trained:
         ({"loss": functools.partial(aj.cross_entropy, reduction="sum")}, "loss was <function cross_entropy>, now functools"),
         ({"optimizer": aj.optim.AdamW}, r"optimizer was AdamW\(lr=0\.01.*now AdamW\(lr=0\.001"),
         ({"optimizer": functools.partial(aj.optim.Adam, lr=1e-2)}, r"optimizer was AdamW.*now Adam\("),
-        ({"schedule": aj.optim.constant(1e-2)}, r"lr was 0\.01, now"),
-        ({"schedule": None}, "lr was"),
+        ({"schedule": aj.optim.constant(1e-2)}, r"lr was 0\.00\d+, now 0\.01"),
+        ({"schedule": None}, r"lr was 0\.00\d+, now 0\.01"),
         ({"validation": TRAIN}, r"validation was Dataset.*x=\(51, 64\).*now Dataset.*x=\(152, 64\)"),
         ({"train": TRAIN.take(slice(0, 100))}, r"train was .*\(152, 64\).*now .*\(100, 64\)"),
         ({"net": aj.nn.MLP((64, 17, 10))}, r"parameters was 0\.weight float32 \(16, 64\), now 0\.weight float32 \(17, 64\)"),
@@ -282,11 +282,7 @@ def start_over(path: Path, **how: Any) -> Trained:
 )
 def test_checkpoint_of_another_run(how: dict[str, Any], told: str, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    if "schedule" in how:
-        start_over(path, schedule=lambda step: 1e-2 * (step + 1) / 10)
-        told = told.replace(r"0\.01", r"0\.01")
-    else:
-        start_over(path)
+    start_over(path)
     before = path.read_bytes()
     with pytest.raises(aj.CheckpointError, match=rf"checkpoint of another run: .*{told}.*resume=False to start over"):
         start_over(path, **how)
@@ -343,7 +339,7 @@ def test_loss_that_is_not_finite(to: str, tmp_path: Path) -> None:
 
 def test_weight_that_is_not_finite(tmp_path: Path) -> None:
     """The last step's loss is finite, what it makes of the weights is not."""
-    with pytest.raises(FloatingPointError, match=r"0\.weight is not finite in epoch 1, at step 0"):
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"0\.weight is not finite in epoch 1, at step 0"):
         quiet(net(), TRAIN, epochs=1, batch_size=200, schedule=lambda step: math.inf, checkpoint=tmp_path / "run")
     assert not [*tmp_path.iterdir()]
 

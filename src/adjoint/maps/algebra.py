@@ -190,7 +190,7 @@ class Kronecker(LinearMap):
     __slots__ = ("left", "right")
 
     def __init__(self, left: LinearMap, right: LinearMap) -> None:
-        if is_product(left.in_shape + right.in_shape) or is_product(left.out_shape + right.out_shape):
+        if any(is_product(space) for m in (left, right) for space in (m.in_shape, m.out_shape)):
             raise ShapeError("kron: both maps must act between plain spaces, not products of spaces.")
         self.left = left
         self.right = right

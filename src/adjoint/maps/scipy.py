@@ -39,7 +39,7 @@ def to_scipy(map: LinearMap) -> Any:
 
 
 def from_scipy(operator: Any) -> LinearMap:
-    """The map of a matrix (m, n), a SciPy sparse matrix or array, or a `LinearOperator` that has an adjoint.
+    """The map of a matrix (m, n), a SciPy sparse matrix or array, or a `LinearOperator` with an adjoint (PyLops' too).
 
     >>> import numpy as np, scipy.sparse, adjoint as aj
     >>> A = aj.from_scipy(scipy.sparse.eye_array(3, 4))
@@ -65,13 +65,15 @@ class Operator(LinearMap):
 
     def __init__(self, operator: Any) -> None:
         from scipy.sparse import issparse
-        from scipy.sparse.linalg import LinearOperator
+        from scipy.sparse.linalg import aslinearoperator
 
-        if not issparse(operator) and not isinstance(operator, LinearOperator):
-            raise TypeError(
-                f"from_scipy takes a matrix, a scipy.sparse matrix or a scipy.sparse.linalg.LinearOperator, not "
-                f"{type(operator).__module__}.{type(operator).__qualname__}; see aslinearoperator."
-            )
+        if not issparse(operator):
+            if not (hasattr(operator, "shape") and hasattr(operator, "matvec")):
+                raise TypeError(
+                    "from_scipy takes a matrix, a scipy.sparse matrix or a scipy.sparse.linalg.LinearOperator, not "
+                    f"{type(operator).__module__}.{type(operator).__qualname__}."
+                )
+            operator = aslinearoperator(operator)
         if operator.dtype is not None and np.dtype(operator.dtype).kind == "c":
             raise TypeError("from_scipy: maps are real here, this operator is complex.")
         self.operator = operator

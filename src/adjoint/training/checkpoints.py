@@ -23,18 +23,23 @@ def save(path: Path, tree: Module | Mapping[str, Any], metadata: Mapping[str, st
 
     The file appears whole or not at all: a crash, or a full disk, leaves the one that stood there. Missing folders are
     made. PyTorch's bfloat16 is written as float32, which holds it exactly. Raises TypeError for an entry that is no
-    array. Format: https://huggingface.co/docs/safetensors.
+    array, or one of text or objects. Format: https://huggingface.co/docs/safetensors.
 
     >>> import adjoint as aj, tempfile
     >>> net, path = aj.nn.Linear(3, 2), tempfile.mkdtemp() + "/net.safetensors"
     >>> aj.save(path, net, {"trained on": "nothing"})
     >>> net.load_state_dict(aj.load(path))
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save as packed
 
     arrays = {name: _numpy(name, x) for name, x in _named("", tree)}
     metadata = dict(metadata or {})
-    write(path, packed(arrays, {**metadata, CHECKSUM: _checksum(arrays, metadata)}))
+    try:
+        data = packed(arrays, {**metadata, CHECKSUM: _checksum(arrays, metadata)})
+    except SafetensorError as error:
+        raise TypeError(f"save: an array cannot go into a safetensors file: {error}.") from error
+    write(path, data)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
