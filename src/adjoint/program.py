@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.maps.algebra import Block, Composition, Sum, factors_of, first_array
-from adjoint.maps.base import LinearMap
+from adjoint.maps.base import NONE, LinearMap
 from adjoint.maps.elementary import Identity, Zero
 from adjoint.maps.spaces import Space, factors, is_product, lead_of
 from adjoint.tape import Edge, Tape, pull, push
@@ -171,17 +171,25 @@ class Door(LinearMap):
     {'a': array([3.]), 'b': array([2.])}
     """
 
-    __slots__ = ("in_tree", "map", "out_tree", "tape")
+    __slots__ = ("_turned", "in_tree", "map", "out_tree", "properties", "tape")
 
     def __init__(
-        self, map: LinearMap, in_tree: Structure | None, out_tree: Structure | None, tape: Tape | None = None
+        self,
+        map: LinearMap,
+        in_tree: Structure | None = None,
+        out_tree: Structure | None = None,
+        tape: Tape | None = None,
+        properties: frozenset[str] = NONE,
     ) -> None:
         self.map = map
         self.in_tree = in_tree
         self.out_tree = out_tree
         self.tape = tape
+        self.properties = map.properties | properties
+        self._turned: Door | None = None
 
-    def _verified(self) -> LinearMap:
+    def verified(self) -> LinearMap:
+        """The map behind, after a look at what it refers to."""
         if self.tape is not None:
             self.tape.verify()
         return self.map
@@ -198,16 +206,19 @@ class Door(LinearMap):
 
     def apply(self, v: Any) -> Any:
         """The map on leaves."""
-        return self._verified().apply(v)
+        return self.verified().apply(v)
 
     def adjoint(self, u: Any) -> Any:
         """The adjoint on leaves."""
-        return self._verified().adjoint(u)
+        return self.verified().adjoint(u)
 
     @property
     def T(self) -> LinearMap:
         """The adjoint, its trees exchanged."""
-        return Door(self.map.T, self.out_tree, self.in_tree, self.tape)
+        if self._turned is None:
+            self._turned = Door(self.map.T, self.out_tree, self.in_tree, self.tape, self.properties)
+            self._turned._turned = self
+        return self._turned
 
     def array(self) -> Array | None:
         """An array of the map."""
@@ -215,7 +226,7 @@ class Door(LinearMap):
 
     def matrix(self) -> Array:
         """The map's matrix."""
-        return self._verified().matrix()
+        return self.verified().matrix()
 
     def describe(self) -> str:
         """The map's word."""

@@ -11,7 +11,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import is_array
 from adjoint.arrays.traced import Traced
 from adjoint.errors import ShapeError
-from adjoint.maps.base import LinearMap
+from adjoint.maps.base import SYMMETRIC, LinearMap, guarded
 from adjoint.ops.define import plain
 from adjoint.program import Door, jacobian_of
 from adjoint.recording import Function, Recording, check_scalar
@@ -96,7 +96,7 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     if argument.structure is not None or tree is not None or run.tape.watched:
         J = Door(J, argument.structure, tree, run.tape if run.tape.watched else None)
     if run.tape.held:
-        weakref.finalize(J, run.tape.release)
+        guarded(J, run.tape.release)
     return (_copied(y), J, run.value(run.aux)) if has_aux else (_copied(y), J)
 
 
@@ -126,8 +126,9 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         run.tape.verify()
         cotangents: dict[int, Any] = {}
         for x, part in zip(outputs, treedef.flatten_up_to(u), strict=True):
-            if tuple(getattr(part, "shape", ())) != tuple(x.shape):
-                raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {x.shape}.")
+            shape = tuple(getattr(x, "shape", ()))
+            if tuple(getattr(part, "shape", ())) != shape:
+                raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {shape}.")
             i = run.place(x)
             if i is not None:
                 cotangents[i] = cotangents[i] + part if i in cotangents else part
@@ -156,8 +157,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         pushed = push(run.edges, start)
     outputs, treedef = flatten(run.result)
     found = [pushed.get(run.place(x)) for x in outputs]  # type: ignore[arg-type]
-    zeros = [xp.zeros_like(run.value(x)) if v is None else v for x, v in zip(outputs, found, strict=True)]
-    return run.value(run.result), treedef.unflatten(zeros)
+    filled = [_zero(run.value(x)) if v is None else v for x, v in zip(outputs, found, strict=True)]
+    return run.value(run.result), treedef.unflatten(filled)
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
@@ -181,7 +182,8 @@ def ggn(model: Function, loss: Function, x: Any) -> LinearMap:
            [4., 8.]])
     """
     y, J = linearize(model, x)
-    return J.T @ jacobian(grad(loss), y) @ J
+    H = jacobian(grad(loss), y)
+    return J.T @ Door(H, H.in_tree, H.out_tree, properties=SYMMETRIC) @ J
 
 
 def stop_gradient(x: Any) -> Any:
@@ -203,6 +205,10 @@ def _stopped(x: Any) -> Any:
     value = plain(x)
     x.tape.hold(value)
     return value
+
+
+def _zero(y: Any) -> Any:
+    return xp.zeros_like(y) if is_array(y) else 0.0
 
 
 def _copied(y: Any) -> Any:

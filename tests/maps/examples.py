@@ -55,7 +55,7 @@ def dominant(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Example:
-    """A map of one kind: `build(*arrays)` with arrays of `shapes`, each drawn by its entry of `draw` (normal if missing).
+    """A map of one kind: `build(*arrays)` with arrays of `shapes`, each drawn by its entry of `draw` or normal.
 
     `held` is true when the map cannot be differentiated in its arrays: its numbers leave the backend.
     """

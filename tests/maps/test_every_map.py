@@ -20,7 +20,9 @@ EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=name)
 on_both_backends = pytest.mark.parametrize("backend", ["numpy", "torch"])
-eager = pytest.mark.parametrize(("backend", "dtype"), [("numpy", "float32"), ("numpy", "float64"), ("torch", "float32")])
+eager = pytest.mark.parametrize(
+    ("backend", "dtype"), [("numpy", "float32"), ("numpy", "float64"), ("torch", "float32")]
+)
 in_every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
@@ -48,7 +50,8 @@ def reference(example: Example) -> np.ndarray:
 def slack(example: Example, dtype: str) -> float:
     """What rounding allows in A x, for x of size 1, in that dtype."""
     matrix = reference(example)
-    return 4.0 * EPS["float32" if example.kind is aj.Cast else dtype] * sum(matrix.shape) * (1.0 + float(np.linalg.norm(matrix)))
+    eps = EPS["float32" if example.kind is aj.Cast else dtype]
+    return 4.0 * eps * sum(matrix.shape) * (1.0 + float(np.linalg.norm(matrix)))
 
 
 def test_every_kind_has_an_example() -> None:
@@ -61,7 +64,8 @@ def test_every_kind_has_an_example() -> None:
 def test_the_example_is_of_its_kind_and_describes_itself(example: Example) -> None:
     A = build(example)
     assert type(A) is example.kind
-    assert A.describe() and str(A.out_shape) in repr(A) or isinstance(A, aj.Subspace)
+    assert A.describe()
+    assert str(A.out_shape) in repr(A)
     assert A.shape == (size(A.out_shape), size(A.in_shape)) == reference(example).shape
 
 
@@ -116,12 +120,14 @@ def test_dot_test_one_element_and_batches(example: Example, backend: str, dtype:
 @pytest.mark.covers("M07")
 @every_example
 def test_on_jax_compiled_against_jax_linear_transpose(example: Example) -> None:
-    """Under `jit` the map built of traced arrays gives its matrix both ways, and its adjoint is JAX's transpose of it."""
+    """Under `jit` the map built of traced arrays gives its matrix both ways, and the adjoint is JAX's transpose."""
     dtype = "float32"
     arrays = moved(example.arrays(dtype), "jax")
     A, near = example.build(*arrays), slack(example, dtype)
     leads: list[tuple[int, ...]] = [(), (2, 3)]
-    given = [(element(A.in_shape, "jax", dtype, 1, lead), element(A.out_shape, "jax", dtype, 2, lead)) for lead in leads]
+    given = [
+        (element(A.in_shape, "jax", dtype, 1, lead), element(A.out_shape, "jax", dtype, 2, lead)) for lead in leads
+    ]
 
     def everything(arrays: list[Any], given: list[tuple[Any, Any]]) -> Any:
         A = example.build(*arrays)
@@ -141,7 +147,8 @@ def test_on_jax_compiled_against_jax_linear_transpose(example: Example) -> None:
         np.testing.assert_allclose(Aty, y @ M, 0, near * (1.0 + np.linalg.norm(y)))
     if back is not None:
         again = A.adjoint(both[0][0])
-        np.testing.assert_allclose(flat(back, A.in_shape), flat(again, A.in_shape), 0, near * (1.0 + np.linalg.norm(M)) * 10)
+        near *= 10.0 * (1.0 + np.linalg.norm(M))
+        np.testing.assert_allclose(flat(back, A.in_shape), flat(again, A.in_shape), 0, near)
 
 
 @every_example
@@ -151,9 +158,7 @@ def test_backend_and_dtype_are_kept(example: Example, backend: str, dtype: str) 
     x, y = element(A.in_shape, backend, dtype, 1), element(A.out_shape, backend, dtype, 2)
     forth, back = A.apply(x), A.adjoint(y)
     for given, found in ((x, forth), (y, back)):
-        first, result = (given[0], found[0]) if isinstance(given, tuple) and isinstance(found, tuple) else (given, found)
-        result = result[0] if isinstance(result, tuple) else result
-        first = first[0] if isinstance(first, tuple) else first
+        first, result = (x[0] if isinstance(x, tuple) else x for x in (given, found))
         assert backend_of(type(result)) is backend_of(type(first))
         if example.kind is not aj.Cast:
             assert str(result.dtype) == str(first.dtype)
@@ -182,9 +187,11 @@ def test_called_by_people(example: Example, dtype: str) -> None:
 def test_linear(example: Example, dtype: str) -> None:
     A = build(example, "numpy", dtype)
     x, y = (flat(element(A.in_shape, "numpy", dtype, seed), A.in_shape).astype(dtype) for seed in (3, 4))
-    both = flat(A.apply(unravel((2.0 * x - 0.5 * y).astype(dtype), A.in_shape)), A.out_shape)
-    apart = 2.0 * flat(A.apply(unravel(x, A.in_shape)), A.out_shape) - 0.5 * flat(A.apply(unravel(y, A.in_shape)), A.out_shape)
-    np.testing.assert_allclose(both, apart, 0, 4.0 * slack(example, dtype) * float(np.linalg.norm(x) + np.linalg.norm(y)))
+    both, of_x, of_y = (
+        flat(A.apply(unravel(z.astype(dtype), A.in_shape)), A.out_shape) for z in (2.0 * x - 0.5 * y, x, y)
+    )
+    near = 4.0 * slack(example, dtype) * float(np.linalg.norm(x) + np.linalg.norm(y))
+    np.testing.assert_allclose(both, 2.0 * of_x - 0.5 * of_y, 0, near)
 
 
 @every_example
@@ -204,6 +211,7 @@ def test_bound_to_a_batch_it_is_a_block_diagonal(example: Example, backend: str)
     np.testing.assert_allclose(plain(B.matrix()), np.kron(np.eye(2), reference(example)), 0, near)
 
 
+PLAIN = [e for e in EXAMPLES if not any(is_product(s) for s in (build(e).in_shape, build(e).out_shape))]
 PROPERTIES = {
     "symmetric": lambda M: np.abs(M - M.T),
     "orthogonal": lambda M: np.abs(M.T @ M - np.eye(len(M))),
@@ -222,12 +230,10 @@ def test_declared_properties_are_true(example: Example) -> None:
         assert "symmetric" in A.properties
 
 
-@every_example
+@pytest.mark.parametrize("example", PLAIN, ids=name)
 @on_both_backends
 def test_both_directions_differentiate_in_what_they_are_applied_to(example: Example, backend: str) -> None:
     """The derivative of v ↦ A v is A, that of u ↦ Aᵀ u is Aᵀ."""
-    if is_product(build(example).in_shape) or is_product(build(example).out_shape):
-        pytest.skip("spaces that are products: see the next test")
     A, near = build(example, backend), 10.0 * slack(example, "float64")
     v, dv, u = (element(s, backend, "float64", k) for k, s in enumerate((A.in_shape, A.in_shape, A.out_shape), 7))
     value, tangent = aj.jvp(A.apply, (v,), (dv,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class TorchResidual(torch.nn.Module):
 
 def torch_mlp(*sizes: int, act: Callable[[], torch.nn.Module] = torch.nn.ReLU, bias: bool = True) -> torch.nn.Module:
     layers: list[torch.nn.Module] = []
-    for n, m in zip(sizes, sizes[1:], strict=False):
+    for n, m in pairwise(sizes):
         layers += [torch.nn.Linear(n, m, bias), act()]
     return torch.nn.Sequential(*layers[:-1])
 
@@ -192,7 +193,11 @@ def test_initial_distributions_are_pytorchs(ours: Any, theirs: Any) -> None:
 
 
 def test_initial_numbers_that_are_fixed() -> None:
-    for ours, theirs in [(nn.LayerNorm((2, 3)), tn.LayerNorm((2, 3))), (nn.RMSNorm(3), tn.RMSNorm(3)), (nn.PReLU(2), tn.PReLU(2))]:
+    for ours, theirs in [
+        (nn.LayerNorm((2, 3)), tn.LayerNorm((2, 3))),
+        (nn.RMSNorm(3), tn.RMSNorm(3)),
+        (nn.PReLU(2), tn.PReLU(2)),
+    ]:
         for name, x in theirs.state_dict().items():
             np.testing.assert_array_equal(ours.state_dict()[name], x)
 
@@ -211,7 +216,9 @@ def test_seeds() -> None:
 def test_errors_name_the_layer_and_the_shapes() -> None:
     with pytest.raises(aj.ShapeError, match=r"linear: .*\(2, 4\).*\(5, 3\)"):
         nn.Linear(3, 5)(np.ones((2, 4), "float32"))
-    with pytest.raises(aj.ShapeError, match=r"LayerNorm: the last axes of x, \(2, 4\), must be normalized_shape \(3,\)"):
+    with pytest.raises(
+        aj.ShapeError, match=r"LayerNorm: the last axes of x, \(2, 4\), must be normalized_shape \(3,\)"
+    ):
         nn.LayerNorm(3)(np.ones((2, 4), "float32"))
     with pytest.raises(aj.ShapeError, match=r"RMSNorm: the last axes of x, \(2, 4\), must be normalized_shape \(3,\)"):
         nn.RMSNorm(3, elementwise_affine=False)(np.ones((2, 4), "float32"))

@@ -101,7 +101,14 @@ def test_any_nesting_comes_together_again(shape: Any) -> None:
 
 def test_names_are_pytorchs() -> None:
     assert [name for name, _ in Block().named_parameters()] == NAMES
-    assert [name for name, _ in Block().named_modules()] == ["", "layers.0", "layers.1", "layers.2", "heads.b", "heads.a"]
+    assert [name for name, _ in Block().named_modules()] == [
+        "",
+        "layers.0",
+        "layers.1",
+        "layers.2",
+        "heads.b",
+        "heads.a",
+    ]
     theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()))
     ours = Sequential(Linear(3, 4), Sequential(Linear(4, 2), ReLU()))
     assert [*ours.state_dict()] == [*theirs.state_dict()]
@@ -156,7 +163,7 @@ def test_freeze_and_unfreeze() -> None:
         gradients(net.freeze())
     with pytest.raises(KeyError, match="Block has no child 'scaled', only layers, heads, scale, pair, mask"):
         net.freeze("scaled")
-    with pytest.raises(KeyError, match="Block has no child 'layer.0'"):
+    with pytest.raises(KeyError, match=r"Block has no child 'layer\.0'"):
         net.unfreeze("layer.0")
 
 
@@ -184,6 +191,9 @@ def test_tied_arrays() -> None:
     net, _ = optimizer.step(net, aj.grad(lambda net: aj.sum(net(X)))(net))
     assert net[0].weight is net[1].weight
     np.testing.assert_allclose(net[0].weight, before - 0.1 * got, rtol=1e-5)
+    net.load_state_dict({"0.weight": before, "1.weight": before})
+    assert net[0].weight is net[1].weight
+    assert (net[0].weight == before).all()
 
 
 KINDS = {"numpy": np.ndarray, "torch": torch.Tensor, "jax": jax.Array}

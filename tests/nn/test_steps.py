@@ -60,21 +60,8 @@ def test_step_equals_numpys(to: str, dtype: str) -> None:
     for name, x in expected.items():
         assert weights[name].dtype == dtype
         np.testing.assert_allclose(weights[name], x, rtol=0, atol=tolerance, err_msg=name)
-        assert np.abs(x - network(dtype).state_dict()[name]).max() > 1e2 * tolerance * (1 if dtype == "float64" else 0.1)
+        assert np.abs(x - network(dtype).state_dict()[name]).max() > 1e2 * tolerance * (
+            1 if dtype == "float64" else 0.1
+        )
     np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)
     assert losses[-1] < losses[0]
-
-
-def test_gradient_alone_under_jit_traces_once() -> None:
-    traces: list[int] = []
-
-    def traced(net: Any, x: Any, y: Any) -> Any:
-        traces.append(1)
-        return loss(net, x, y)
-
-    net = aj.to(network("float32"), "jax")
-    gradient = jax.jit(aj.grad(traced))
-    for x, y in batches("float32"):
-        grads = gradient(net, *aj.to((x, y), "jax"))
-    assert len(traces) == 1
-    assert isinstance(grads, aj.nn.Sequential)

@@ -43,5 +43,5 @@ def test_constant() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="warmup=5 must be less than steps=5"):
         aj.optim.cosine(0.1, 5, warmup=5)
-    with pytest.raises(ValueError, match="lr=-0.1"):
+    with pytest.raises(ValueError, match=r"lr=-0\.1"):
         aj.optim.constant(-0.1)

@@ -58,7 +58,9 @@ def test_modules_and_trees(to: str, tmp_path: Path) -> None:
     assert all(same(aj.load(path)[name], x) for name, x in expected.items())
     other = aj.to(aj.nn.MLP((3, 4, 2), rng=1), to)
     other.load_state_dict(aj.load(path))
-    assert all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    assert all(
+        (np.asarray(a) == np.asarray(b)).all() for a, b in zip(net.parameters(), other.parameters(), strict=True)
+    )
     aj.save(path, {"net": net, "inner": {"x": np.ones(1)}})
     assert [*aj.load(path)] == sorted([*(f"net.{name}" for name in expected), "inner.x"])
 

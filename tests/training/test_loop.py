@@ -1,4 +1,4 @@
-"""The loop trains as a loop written out in PyTorch does, and goes on from its checkpoints to bitwise the same weights."""
+"""The loop trains as one written out in PyTorch does, and goes on from its checkpoints to bitwise the same weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import signal
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from adjoint.data import Dataset
 from adjoint.training import Trained, evaluate
 
 BACKENDS = ("numpy", "torch", "jax")
-TRAIN, TEST = aj.data.digits().take(slice(0, 203)).split(test=0.25, seed=0)
+TRAIN, TEST = aj.data.digits().take(slice(0, 192)).split(test=1 / 6, seed=0)  # 160 and 32
 quiet = functools.partial(aj.fit, progress=False)
 
 
@@ -57,10 +57,10 @@ def test_equals_a_loop_in_pytorch(to: str) -> None:
     theirs.load_state_dict({name: torch.tensor(x) for name, x in net("float64").state_dict().items()})
     schedule = aj.optim.cosine(1e-2, steps=15, warmup=3)
     optimizer = torch.optim.AdamW(theirs.parameters(), weight_decay=0.1)
-    losses, step = [], 0
+    train, losses, step = TRAIN.take(slice(0, 152)), [], 0  # the last of five batches is short
     for epoch in range(3):
         total = 0.0
-        for x, y in TRAIN.batches(32, seed=5, epoch=epoch):
+        for x, y in train.batches(32, seed=5, epoch=epoch):
             optimizer.param_groups[0]["lr"] = schedule(step)
             optimizer.zero_grad()
             value = torch.nn.functional.cross_entropy(theirs(torch.tensor(x).double()), torch.tensor(y))
@@ -68,11 +68,11 @@ def test_equals_a_loop_in_pytorch(to: str) -> None:
             torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
             optimizer.step()
             total, step = total + value.item() * len(x), step + 1
-        losses.append(total / len(TRAIN))
+        losses.append(total / len(train))
 
     trained = quiet(
         net("float64", to),
-        TRAIN,
+        train,
         optimizer=functools.partial(aj.optim.AdamW, weight_decay=0.1),
         schedule=schedule,
         max_norm=0.5,
@@ -218,7 +218,9 @@ def test_resumed_run_is_bitwise_the_same(to: str, tmp_path: Path) -> None:
     assert int(run.optimizer.t) == 20
 
 
-@pytest.mark.parametrize("optimizer", [aj.optim.SGD, functools.partial(aj.optim.SGD, momentum=0.9, dampening=0.5), aj.optim.Adam])
+@pytest.mark.parametrize(
+    "optimizer", [aj.optim.SGD, functools.partial(aj.optim.SGD, momentum=0.9, dampening=0.5), aj.optim.Adam]
+)
 def test_every_optimizer_resumes(optimizer: Any, tmp_path: Path) -> None:
     whole = quiet(net(), TRAIN, optimizer=optimizer, epochs=3)
     quiet(net(), TRAIN, optimizer=optimizer, epochs=1, checkpoint=tmp_path / "run")
@@ -255,6 +257,33 @@ def test_second_interruption_does_not_wait(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+def test_interruptions_that_are_ignored_or_handled_stay_so() -> None:
+    for handler in (signal.SIG_IGN, lambda number, frame: None):
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            schedule = lambda step: signal.raise_signal(signal.SIGINT) or 0.01  # noqa: E731
+            assert len(quiet(net(), TRAIN, epochs=1, schedule=schedule).history) == 1
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert_bitwise(pool.submit(quiet, net(), TRAIN, epochs=2, **HOW).result(), uninterrupted("numpy", 2))
+
+
+@pytest.mark.parametrize("to", ["numpy", "torch"])
+def test_tied_weights_resume(to: str, tmp_path: Path) -> None:
+    start = aj.nn.Sequential(aj.nn.Linear(64, 64, rng=0), aj.nn.Tanh(), aj.nn.Linear(64, 64, rng=1))
+    start[2].weight = start[0].weight
+    start = aj.to(start, to)
+    whole = quiet(start, TRAIN, epochs=3, **HOW)
+    quiet(start, TRAIN, epochs=1, checkpoint=tmp_path / "run", **HOW)
+    again = quiet(start, TRAIN, epochs=3, checkpoint=tmp_path / "run", **HOW)
+    assert_bitwise(whole, again)
+    assert again.net[0].weight is again.net[2].weight
+
+
 def start_over(path: Path, **how: Any) -> Trained:
     return quiet(how.pop("net", net()), how.pop("train", TRAIN), **{**HOW, "epochs": 2, "checkpoint": path, **how})
 
@@ -266,14 +295,20 @@ def start_over(path: Path, **how: Any) -> Trained:
         ({"seed": 1}, "seed was 0, now 1"),
         ({"max_norm": None}, r"max_norm was 1\.0, now None"),
         ({"patience": 3}, "patience was 9, now 3"),
-        ({"loss": functools.partial(aj.cross_entropy, reduction="sum")}, "loss was <function cross_entropy>, now functools"),
+        (
+            {"loss": functools.partial(aj.cross_entropy, reduction="sum")},
+            "loss was <function cross_entropy>, now functools",
+        ),
         ({"optimizer": aj.optim.AdamW}, r"optimizer was AdamW\(lr=0\.01.*now AdamW\(lr=0\.001"),
         ({"optimizer": functools.partial(aj.optim.Adam, lr=1e-2)}, r"optimizer was AdamW.*now Adam\("),
         ({"schedule": aj.optim.constant(1e-2)}, r"lr was 0\.00\d+, now 0\.01"),
         ({"schedule": None}, r"lr was 0\.00\d+, now 0\.01"),
-        ({"validation": TRAIN}, r"validation was Dataset.*x=\(51, 64\).*now Dataset.*x=\(152, 64\)"),
-        ({"train": TRAIN.take(slice(0, 100))}, r"train was .*\(152, 64\).*now .*\(100, 64\)"),
-        ({"net": aj.nn.MLP((64, 17, 10))}, r"parameters was 0\.weight float32 \(16, 64\), now 0\.weight float32 \(17, 64\)"),
+        ({"validation": TRAIN}, r"validation was Dataset.*x=\(32, 64\).*now Dataset.*x=\(160, 64\)"),
+        ({"train": TRAIN.take(slice(0, 100))}, r"train was .*\(160, 64\).*now .*\(100, 64\)"),
+        (
+            {"net": aj.nn.MLP((64, 17, 10))},
+            r"parameters was 0\.weight float32 \(16, 64\), now 0\.weight float32 \(17, 64\)",
+        ),
         ({"net": aj.nn.MLP((64, 16, 10), aj.nn.Tanh)}, r"network was \(1\): ReLU\(\), now \(1\): Tanh\(\)"),
         ({"net": net("float64")}, r"parameters was 0\.weight float32.*now 0\.weight float64"),
         ({"net": net(to="torch")}, "backend was numpy, now torch"),
@@ -321,25 +356,28 @@ def _saved(path: Path) -> Path:
 # Trouble
 
 
-@pytest.mark.parametrize("to", BACKENDS)
+@pytest.mark.parametrize("to", ["numpy", "torch"])
 def test_loss_that_is_not_finite(to: str, tmp_path: Path) -> None:
     x = TRAIN.x.copy()
     path = tmp_path / "run"
     quiet(net(to=to), Dataset(x, TRAIN.y), epochs=1, batch_size=32, checkpoint=path)
     before = path.read_bytes()
     x[0] = np.nan
-    rows = np.argsort([*(y for _, y in Dataset(x, np.arange(len(x))).batches(len(x), seed=0, epoch=1))][0])
-    step = 5 + int(rows[0]) // 32
+    _, order = next(Dataset(x, np.arange(len(x))).batches(len(x), seed=0, epoch=1))
+    step = 5 + int(np.argmin(order)) // 32
     with pytest.raises(FloatingPointError, match=rf"the loss is nan in epoch 2, at step {step}: lower"):
         quiet(net(to=to), Dataset(x, TRAIN.y), epochs=2, batch_size=32, checkpoint=path)
     assert path.read_bytes() == before
     with pytest.raises(FloatingPointError, match="the validation loss is nan in epoch 1"):
-        quiet(net(to=to), TRAIN, epochs=1, validation=Dataset(x, TRAIN.y))
+        quiet(net(to=to), TRAIN, epochs=1, batch_size=32, validation=Dataset(x, TRAIN.y))
 
 
 def test_weight_that_is_not_finite(tmp_path: Path) -> None:
     """The last step's loss is finite, what it makes of the weights is not."""
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"0\.weight is not finite in epoch 1, at step 0"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"0\.weight is not finite in epoch 1, at step 0"),
+    ):
         quiet(net(), TRAIN, epochs=1, batch_size=200, schedule=lambda step: math.inf, checkpoint=tmp_path / "run")
     assert not [*tmp_path.iterdir()]
 
@@ -380,7 +418,11 @@ def test_a_line_an_epoch_where_there_is_no_terminal(capfd: pytest.CaptureFixture
     lines = err.splitlines()
     assert out == ""
     assert [line.split(" · ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert [part.rsplit(" ", 1)[0] for part in lines[0].split(" · ")[1:4]] == ["loss", "validation loss", "validation metric"]
+    assert [part.rsplit(" ", 1)[0] for part in lines[0].split(" · ")[1:4]] == [
+        "loss",
+        "validation loss",
+        "validation metric",
+    ]
     aj.fit(net(), TRAIN, epochs=1, progress=False)
     assert capfd.readouterr() == ("", "")
 

@@ -24,7 +24,9 @@ def test_equal_scikit_learns(to: str, dtype: str) -> None:
     for k in (1, 2, 4):
         expected = metrics.top_k_accuracy_score(TARGET, LOGITS, k=k)
         assert float(top_k_accuracy(logits, target, k)) == pytest.approx(expected, rel=tolerance)
-    np.testing.assert_array_equal(np.asarray(confusion_matrix(logits, target)), metrics.confusion_matrix(TARGET, predicted))
+    np.testing.assert_array_equal(
+        np.asarray(confusion_matrix(logits, target)), metrics.confusion_matrix(TARGET, predicted)
+    )
 
 
 def test_leading_axes() -> None:

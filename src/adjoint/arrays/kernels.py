@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
+import numpy as np
 
 
 def kernel(f: Callable[..., None]) -> Callable[..., None]:
@@ -21,12 +22,19 @@ def kernel(f: Callable[..., None]) -> Callable[..., None]:
 
 @kernel
 def _adam(p, g, m, v, numbers):  # type: ignore[no-untyped-def]
-    b1, a1, b2, a2, rate, scale, eps, keep, decay = numbers
+    b1, a1, b2, a2, rate, scale, eps, keep, decay, zero, tiny = numbers
     for i in range(p.size):
         d = g[i] + decay * p[i]
-        m[i] = b1 * m[i] + a1 * d
-        v[i] = b2 * v[i] + a2 * d * d
-        p[i] = keep * p[i] - rate * m[i] / (math.sqrt(v[i]) * scale + eps)
+        first = b1 * m[i] + a1 * d
+        second = b2 * v[i] + a2 * d * d
+        # moments of dead units decay into subnormal numbers, on which processors are many times slower
+        if abs(first) < tiny:
+            first = zero
+        if second < tiny:
+            second = zero
+        m[i] = first
+        v[i] = second
+        p[i] = keep * p[i] - rate * first / (math.sqrt(second) * scale + eps)
 
 
 @kernel
@@ -66,9 +74,9 @@ def adam(
     (b1, b2), t, lr = betas, int(t), float(lr)
     keep, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
-    numbers = in_dtype((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay))
+    numbers = in_dtype((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0))
     for p, g, m, v in zip(params, grads, first, second, strict=True):
-        _adam(flat(p), flat(g), flat(m), flat(v), numbers(p.dtype))
+        _adam(flat(p), flat(g), flat(m), flat(v), (*numbers(p.dtype), np.finfo(p.dtype).tiny))
 
 
 def sgd(

@@ -245,14 +245,16 @@ def smooth_l1_loss(x: Array, target: Array, /, reduction: str = "mean", beta: fl
 
 @composition
 def binary_cross_entropy(p: Array, target: Array, /, reduction: str = "mean") -> Array:
-    """-(t log p + (1 - t) log(1 - p)), the logarithms bounded below by -100 as PyTorch's.
+    """-(t log p + (1 - t) log(1 - p)), the logarithms bounded below by -100 as PyTorch's; their slope is 0 at the bound.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.binary_cross_entropy(np.array([0.5, 0.25]), np.array([1.0, 0.0]), reduction="none").tolist()
     [0.6931, 0.2877]
     """
     _alike("binary_cross_entropy", p, target)
-    yes, no = el.maximum(el.log(p), -100.0), el.maximum(el.log1p(-p), -100.0)
+    some, rest = el.not_equal(p, 0.0), el.not_equal(p, 1.0)  # the logarithm of 0 would warn, and its slope give NaN
+    yes = el.where(some, el.maximum(el.log(el.where(some, p, 1.0)), -100.0), -100.0)
+    no = el.where(rest, el.maximum(el.log1p(-el.where(rest, p, 0.0)), -100.0), -100.0)
     return reduced(-(target * yes + (1.0 - target) * no), reduction)
 
 

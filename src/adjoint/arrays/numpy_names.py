@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import FUNCTIONS, Array
+from adjoint.arrays.dispatch import FUNCTIONS, Array, is_floating
 from adjoint.arrays.traced import Traced
 from adjoint.errors import BackendError
 
@@ -39,12 +39,30 @@ def flat(x: Array, axis: int | None) -> tuple[Array, int]:
 
 def many(axis: Any) -> tuple[int, ...]:
     """The axes as a tuple."""
-    return (axis,) if isinstance(axis, int) else tuple(axis)
+    return tuple(axis) if isinstance(axis, Iterable) else (axis,)
+
+
+def spread(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes or axes given one by one, or all as one sequence."""
+    return many(sizes[0]) if len(sizes) == 1 else sizes
 
 
 def some(axis: Any) -> Any:
     """Axes as the seam takes them: no lists."""
     return tuple(axis) if isinstance(axis, list) else axis
+
+
+def stopped(x: Array) -> Array:
+    """The value as a constant."""
+    from adjoint.transforms import stop_gradient
+
+    return stop_gradient(x)
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """x in another dtype, a constant where that is not of real floating numbers."""
+    y = xp.astype(x, dtype)
+    return y if is_floating(y.dtype) else stopped(y)
 
 
 def floor_divide(x: Array, y: Array) -> Array:
@@ -248,7 +266,7 @@ NUMPY: dict[str, Entry] = {
     "linalg.vector_norm": lambda x, *, axis=None, keepdims=False, ord=2: vector_norm(x, ord, axis, keepdims),
     "linalg.matrix_norm": lambda x, *, keepdims=False, ord="fro": norm(x, ord, (-2, -1), keepdims),
     # Layout
-    "reshape": lambda a, /, shape=None: xp.reshape(a, shape),
+    "reshape": lambda a, /, shape=None: xp.reshape(a, many(shape)),
     "ravel": ravel,
     "transpose": lambda a, axes=None: xp.permute(a, tuple(reversed(range(len(a.shape)))) if axes is None else axes),
     "matrix_transpose": lambda x: xp.swapaxes(x, -1, -2),
@@ -288,7 +306,7 @@ NUMPY: dict[str, Entry] = {
     "take_along_axis": lambda arr, indices, axis=-1: xp.take_along(arr, indices, axis),
     "copy": lambda a: a,
     "real": lambda val: val,
-    "astype": lambda x, dtype, /: xp.astype(x, dtype),
+    "astype": lambda x, dtype, *, copy=True: cast(x, dtype),
     # Element by element
     "where": lambda condition, x, y, /: xp.where(condition, x, y),
     "clip": lambda a, a_min=None, a_max=None, *, min=None, max=None: xp.clip(
@@ -325,3 +343,22 @@ NUMPY: dict[str, Entry] = {
     "ones_like": lambda a, dtype=None, *, shape=None: xp.full(a, shape_of(a, shape), 1.0, dtype),
     "full_like": lambda a, fill_value, dtype=None, *, shape=None: xp.full(a, shape_of(a, shape), fill_value, dtype),
 }
+
+# Methods that differ from NumPy's functions, or have none
+
+NUMPY_METHODS: dict[str, Entry] = {
+    "reshape": lambda self, *shape: xp.reshape(self, spread(shape)),
+    "transpose": lambda self, *axes: NUMPY["transpose"](self, spread(axes) if axes else None),
+    "flatten": ravel,
+    "conj": lambda self: self,
+    "conjugate": lambda self: self,
+}
+
+NUMPY_ATTRIBUTES: dict[str, Entry] = {
+    "size": lambda self: math.prod(self.shape),
+    "itemsize": lambda self: self.dtype.itemsize,
+    "nbytes": lambda self: math.prod(self.shape) * self.dtype.itemsize,
+    "real": lambda self: self,
+}
+
+NUMPY_CHANGING = frozenset({"fill", "partition", "put", "resize", "setfield", "sort"})

@@ -11,7 +11,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
 from adjoint.arrays.dispatch import Array
-from adjoint.arrays.numpy_names import Entry, many, same, some
+from adjoint.arrays.numpy_names import Entry, cast, many, same, some, spread, stopped
 from adjoint.errors import BackendError
 
 
@@ -104,6 +104,31 @@ def _rms_norm(input: Array, normalized_shape: Any, weight: Any = None, eps: floa
     return xp.rms_norm(input, weight, len(normalized_shape), eps)
 
 
+def _expand(self: Array, *sizes: Any) -> Array:
+    sizes = spread(sizes)
+    shape = (1,) * (len(sizes) - len(self.shape)) + tuple(self.shape)
+    return xp.broadcast_to(self, tuple(old if n == -1 else n for n, old in zip(sizes, shape, strict=True)))
+
+
+def _to(self: Array, *like: Any, dtype: Any = None, device: Any = None) -> Array:
+    """A cast; where its array lies, a traced value stays."""
+    import torch
+
+    for said in like:
+        if isinstance(said, torch.dtype):
+            dtype = said
+        elif hasattr(said, "dtype"):
+            dtype, device = said.dtype, said.device
+        else:
+            device = said
+    here, there = self.device, torch.device(self.device if device is None else device)
+    if there.type != here.type or there.index not in (None, here.index):
+        raise BackendError(
+            f"Tensor.to: a traced value stays on {here}: move the arrays to {there} before the transform."
+        )
+    return self if dtype is None else cast(self, dtype)
+
+
 def _loss(loss: Entry) -> Entry:
     return lambda input, target, *, reduction="mean": loss(input, target, reduction)
 
@@ -143,7 +168,6 @@ TORCH: dict[str, Entry] = {
     "addcmul": lambda input, tensor1, tensor2, *, value=1: xp.add(input, value * xp.multiply(tensor1, tensor2)),
     "addcdiv": lambda input, tensor1, tensor2, *, value=1: xp.add(input, value * xp.divide(tensor1, tensor2)),
     "where": lambda condition, input, other: xp.where(condition, input, other),
-    "TensorBase.where": lambda self, condition, other: xp.where(condition, self, other),
     "masked_fill": lambda input, mask, value: xp.where(mask, value, input),
     "clamp": lambda input, min=None, max=None: xp.clip(input, min, max),
     "clip": lambda input, min=None, max=None: xp.clip(input, min, max),
@@ -276,4 +300,54 @@ TORCH: dict[str, Entry] = {
     "empty_like": lambda input, *, dtype=None: xp.zeros(input, tuple(input.shape), dtype),
     "ones_like": lambda input, *, dtype=None: xp.full(input, tuple(input.shape), 1.0, dtype),
     "full_like": lambda input, fill_value, *, dtype=None: xp.full(input, tuple(input.shape), fill_value, dtype),
+}
+
+# Methods that differ from PyTorch's functions, or have none
+
+TORCH_METHODS: dict[str, Entry] = {
+    # Layout
+    "reshape": lambda self, *shape: xp.reshape(self, spread(shape)),
+    "view": lambda self, *shape: xp.reshape(self, spread(shape)),
+    "reshape_as": lambda self, other: xp.reshape(self, tuple(other.shape)),
+    "view_as": lambda self, other: xp.reshape(self, tuple(other.shape)),
+    "permute": lambda self, *dims: xp.permute(self, spread(dims)),
+    "expand": _expand,
+    "expand_as": lambda self, other: xp.broadcast_to(self, tuple(other.shape)),
+    "repeat": lambda self, *repeats: xp.tile(self, spread(repeats)),
+    "tile": lambda self, *dims: xp.tile(self, spread(dims)),
+    "flip": lambda self, *dims: xp.flip(self, spread(dims)),
+    "contiguous": lambda self: self,
+    # Element by element
+    "where": lambda self, condition, other: xp.where(condition, self, other),
+    "detach": stopped,
+    "to": _to,
+    "cpu": lambda self: _to(self, "cpu"),
+    "cuda": lambda self, device="cuda": _to(self, device),
+    "type_as": lambda self, other: _to(self, other),
+    "half": lambda self: cast(self, "float16"),
+    "bfloat16": lambda self: cast(self, "bfloat16"),
+    "float": lambda self: cast(self, "float32"),
+    "double": lambda self: cast(self, "float64"),
+    "int": lambda self: cast(self, "int32"),
+    "long": lambda self: cast(self, "int64"),
+    "bool": lambda self: cast(self, "bool"),
+    # What an array is like
+    "size": lambda self, dim=None: tuple(self.shape) if dim is None else self.shape[dim],
+    "dim": lambda self: len(self.shape),
+    "ndimension": lambda self: len(self.shape),
+    "nelement": lambda self: math.prod(self.shape),
+    "element_size": lambda self: self.dtype.itemsize,
+    "is_contiguous": lambda self: True,
+    "new_zeros": lambda self, *size, dtype=None: xp.zeros(self, spread(size), dtype),
+    "new_ones": lambda self, *size, dtype=None: xp.full(self, spread(size), 1.0, dtype),
+    "new_full": lambda self, size, fill_value, *, dtype=None: xp.full(self, many(size), fill_value, dtype),
+}
+
+TORCH_ATTRIBUTES: dict[str, Entry] = {
+    "requires_grad": lambda self: True,
+    "is_cuda": lambda self: self.device.type == "cuda",
+    "data": stopped,
+    "real": lambda self: self,
+    "itemsize": lambda self: self.dtype.itemsize,
+    "nbytes": lambda self: math.prod(self.shape) * self.dtype.itemsize,
 }

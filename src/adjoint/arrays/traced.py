@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from adjoint.arrays import elementwise as el
-from adjoint.arrays import layout, products, reductions
+from adjoint.arrays import layout
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.errors import TraceError
 
@@ -31,12 +31,6 @@ class Traced:
     device: Any = property(lambda self: getattr(self.value, "device", "cpu"))
     T: Any = property(lambda self: layout.permute(self, tuple(range(self.ndim))[::-1]))
     mT: Any = property(lambda self: layout.swapaxes(self, -1, -2))
-
-    @property
-    def size(self) -> Any:
-        """The number of entries."""
-        size = self.value.size
-        return size() if callable(size) else size
 
     def __len__(self) -> int:
         if not self.shape:
@@ -74,74 +68,37 @@ class Traced:
     def __getitem__(self, key: Any) -> Any:
         return layout.getitem(self, key)
 
-    # Methods that NumPy's and PyTorch's arrays share
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Σ over the axes."""
-        return reductions.sum(self, axis, keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The mean over the axes."""
-        return reductions.mean(self, axis, keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The largest entry over the axes."""
-        return reductions.max(self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The smallest entry over the axes."""
-        return reductions.min(self, axis, keepdims)
-
-    def reshape(self, *shape: Any) -> Any:
-        """The same entries in another shape, given as a tuple or as several integers."""
-        return layout.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-
-    def transpose(self, *axes: Any) -> Any:
-        """The axes in another order: all reversed when none are named."""
-        named = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return layout.permute(self, named) if named else self.T
-
-    def ravel(self) -> Any:
-        """All entries in one axis."""
-        return layout.reshape(self, (-1,))
-
-    flatten = ravel
-
-    def dot(self, y: Any) -> Any:
-        """The matrix product with y."""
-        return products.matmul(self, y)
-
-    def astype(self, dtype: Any) -> Any:
-        """The value in another floating dtype."""
-        return layout.astype(self, dtype)
-
-    def copy(self) -> Any:
-        """The value itself: traced values never change."""
-        return self
-
     # Where a number or a plain array is asked for, the derivative would be lost
 
-    def _lost(self, what: str) -> NoReturn:
-        raise TraceError(
+    def _lost(self, what: str) -> TraceError:
+        return TraceError(
             f"{what} of a traced value would lose its derivative: use adjoint's or NumPy's functions on it, or "
             "aj.stop_gradient(x) where no derivative is wanted."
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._lost("a plain array")
+        raise self._lost("a plain array")
 
     def __float__(self) -> float:
-        self._lost("float()")
+        raise self._lost("float()")
 
     def __int__(self) -> int:
-        self._lost("int()")
+        raise self._lost("int()")
 
     def __bool__(self) -> bool:
-        self._lost("the truth value")
+        raise self._lost("the truth value")
 
     def item(self) -> NoReturn:
         """Not for traced values: the number would have no derivative."""
-        self._lost("item()")
+        raise self._lost("item()")
+
+    def tolist(self) -> NoReturn:
+        """Not for traced values: the numbers would have no derivative."""
+        raise self._lost("tolist()")
+
+    def numpy(self) -> NoReturn:
+        """Not for traced values: the array would have no derivative."""
+        raise self._lost("numpy()")
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TraceError(
@@ -149,8 +106,12 @@ class Traced:
             "aj.where or aj.concatenate, or write into a NumPy array outside the transform."
         )
 
+    # NumPy's and PyTorch's own methods and protocols, so that v.sum(), np.exp(v) and torch.exp(v) arrive here
 
-    # NumPy's and PyTorch's own protocols, so that np.exp(v) and torch.exp(v) arrive here
+    def __getattr__(self, name: str) -> Any:
+        from adjoint.arrays.protocols import method
+
+        return method(self, name)
 
     __array_priority__ = 1000.0
 

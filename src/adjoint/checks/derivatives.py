@@ -219,9 +219,9 @@ class Examination:
 
     def _dense(self, local: Local, rays: list[Ray]) -> float | None:
         """The columns of J.dense() against the differences along single entries."""
-        if self.n > ENTRYWISE or sum(map(len, self.points)) * len(local.value) > DENSE:
+        if self.n > ENTRYWISE or self.n * len(local.value) > DENSE:
             return None
-        columns = local.matrix(self.k)
+        columns = local.dense(self.k)
         gaps = []
         for j, ray in enumerate(rays[: self.n]):
             dense = Ray(ray.v, columns[:, j] * ray.v[j], ray.slope, ray.tolerance)

@@ -17,6 +17,7 @@ LEVELS = 24
 ORDERS = 3
 PATIENCE = 3
 TINY = (2.0**-18, 2.0**-20, 2.0**-22)
+GROWTH = TINY[0] / TINY[1]
 UNIT = 2.0**-52
 
 
@@ -70,28 +71,28 @@ def _anchored(g: Curve, centre: Vector, noise: Vector) -> tuple[Vector, Vector, 
     """The derivative from tiny steps, how far it may be off, and where g has a kink or a jump.
 
     The difference (g(h) - 2g(0) + g(-h))/h of the slopes on both sides shrinks with h where there is a derivative; at a
-    kink it stays, at a jump it grows as 1/h.
+    kink it stays, at a jump it grows as 1/h, or the slope itself does.
     """
     pairs = [(h, g(h), g(-h)) for h in TINY]
     slopes = [(up - down) / (2 * h) for h, up, down in pairs]
     bends = [(up - 2 * centre + down) / h for h, up, down in pairs]
     rounding = (noise + UNIT * np.abs(centre)) / TINY[1]
-    loud = np.abs(bends[0]) > 64 * rounding
-    ratios = [fine / coarse for coarse, fine in zip(bends, bends[1:], strict=False)]
-    kink = loud & (_near(ratios, 1.0) | _near(ratios, TINY[0] / TINY[1]))
+    kink = _scales(bends, 1.0, rounding) | _scales(bends, GROWTH, rounding) | _scales(slopes, GROWTH, rounding)
     band = 1e-3 * np.abs(slopes[1]) + 4 * np.abs(slopes[1] - slopes[0]) + 32 * rounding
     return slopes[1], band, kink
 
 
-def _near(ratios: list[Vector], target: float) -> Any:
-    return np.logical_and.reduce([np.abs(r - target) < 0.1 * target for r in ratios])
+def _scales(values: list[Vector], ratio: float, rounding: Vector) -> Any:
+    """Whether values well above rounding grow by this ratio from each tiny step to the next."""
+    near = [np.abs(fine / coarse - ratio) < 0.1 * ratio for coarse, fine in zip(values, values[1:], strict=False)]
+    return np.logical_and.reduce([np.abs(values[0]) > 64 * rounding, *near])
 
 
 def noise(g: Curve) -> Vector:
     """The rounding noise in the entries of g near 0, from fourth differences of close samples (Hamming; Moré & Wild 2011).
 
-    They are taken a little to the side, where a kink or a jump at 0 does not reach.
+    They are taken a little to the side, where a kink or a jump at 0 does not reach, at steps that are no power of two.
     """
-    samples = np.stack([g(TINY[0] * 64 + k * TINY[-1]) for k in range(11)])
+    samples = np.stack([g(3e-4 + k * 3e-7) for k in range(11)])
     rms: Vector = np.sqrt(np.mean(np.diff(samples, 4, axis=0) ** 2, axis=0) / 70.0)
     return np.where(np.isfinite(rms), rms, 0.0)

@@ -13,7 +13,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Shape, backend, is_array
 from adjoint.checks.differences import Vector
 from adjoint.errors import DtypeError
-from adjoint.transforms import linearize, vjp
+from adjoint.transforms import jacobian, linearize, vjp
 from adjoint.trees import NAMESPACE, Structure, differentiable, flatten
 
 
@@ -120,9 +120,9 @@ class Local:
 
     def __init__(self, subject: Subject, points: Sequence[Vector]) -> None:
         self.subject = subject
-        arrays = subject.arrays(points)
-        y, self.J = linearize(subject.floats, arrays)
-        self.pullback = vjp(lambda *leaves: subject.floats(leaves), *arrays)[1]
+        self.arrays = subject.arrays(points)
+        y, self.J = linearize(subject.floats, self.arrays)
+        self.pullback = vjp(lambda *leaves: subject.floats(leaves), *self.arrays)[1]
         self.value = joined(y)
 
     def push(self, k: int, v: Vector) -> Vector:
@@ -141,11 +141,16 @@ class Local:
         cotangent = tuple(parts)
         return numbers(self.J.adjoint(cotangent)[k]), numbers(self.pullback(cotangent)[k])
 
-    def matrix(self, k: int) -> Vector:
-        """The columns of J's dense form that belong to operand k."""
-        n = len(self.subject.points[k])
-        rows: Vector = np.concatenate([numbers(row[k]).reshape(-1, n) for row in self.J.dense()])
-        return rows
+    def dense(self, k: int) -> Vector:
+        """The columns of J that belong to operand k, as the dense form of the Jacobian in that operand alone."""
+
+        def of_operand(x: Any) -> Any:
+            y = self.subject.floats((*self.arrays[:k], x, *self.arrays[k + 1 :]))
+            return y[0] if len(y) == 1 else y
+
+        dense = jacobian(of_operand, self.arrays[k]).dense()
+        n = int(np.prod(self.subject.operands[k].shape))
+        return np.concatenate([numbers(part).reshape(-1, n) for part in (dense if isinstance(dense, tuple) else (dense,))])
 
 
 def numbers(x: Any) -> Vector:

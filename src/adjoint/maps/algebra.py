@@ -10,7 +10,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape, is_floating
 from adjoint.errors import ShapeError
-from adjoint.maps.base import NONE, ORTHOGONAL, POSITIVE, LinearMap
+from adjoint.maps.base import NONE, ORTHOGONAL, POSITIVE, LinearMap, kept
 from adjoint.maps.elementary import Diagonal, Identity, Negate, Scale, Zero
 from adjoint.maps.layout import Permute, Reshape, Roll
 from adjoint.maps.matrices import Dense
@@ -84,7 +84,7 @@ class Composition(LinearMap):
     @property
     def T(self) -> LinearMap:
         """The adjoints in reverse order."""
-        return Composition([m.T for m in self.maps[::-1]])
+        return kept(Composition([m.T for m in self.maps[::-1]]), self)
 
     def array(self) -> Array | None:
         """An array of one of the maps."""
@@ -166,7 +166,7 @@ class Sum(LinearMap):
     @property
     def T(self) -> LinearMap:
         """The sum of the adjoints."""
-        return Sum([m.T for m in self.maps])
+        return kept(Sum([m.T for m in self.maps]), self)
 
     def array(self) -> Array | None:
         """An array of one of the maps."""
@@ -221,7 +221,7 @@ class Kronecker(LinearMap):
     @property
     def T(self) -> LinearMap:
         """Aᵀ ⊗ Bᵀ."""
-        return Kronecker(self.left.T, self.right.T)
+        return kept(Kronecker(self.left.T, self.right.T), self)
 
     def array(self) -> Array | None:
         """An array of one of the maps."""
@@ -294,7 +294,7 @@ class Block(LinearMap):
     def T(self) -> LinearMap:
         """The transposed table of adjoints."""
         turned = [[m.T for m in column] for column in zip(*self.rows, strict=True)]
-        return Block(turned, self.product_out, self.product_in)
+        return kept(Block(turned, self.product_out, self.product_in), self)
 
     def array(self) -> Array | None:
         """An array of one of the maps."""
@@ -355,7 +355,7 @@ def compose(a: LinearMap, b: LinearMap) -> LinearMap:
         parts.append(m)
         while len(parts) > 1 and (merged := _merged(parts[-2], parts[-1])) is not None:
             parts[-2:] = [merged]
-    return parts[0] if len(parts) == 1 else Composition(parts)
+    return kept(parts[0] if len(parts) == 1 else Composition(parts), a, b)
 
 
 def factors_of(m: LinearMap) -> tuple[LinearMap, ...]:
@@ -411,7 +411,7 @@ def is_adjoint(a: LinearMap, b: LinearMap) -> bool:
 def same_memory(x: Array, y: Array) -> bool:
     """Whether two arrays are the same view of the same memory (certain only for NumPy; otherwise identity)."""
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-        return x.__array_interface__ == y.__array_interface__
+        return (x.ctypes.data, x.shape, x.strides, x.dtype) == (y.ctypes.data, y.shape, y.strides, y.dtype)
     return x is y
 
 
@@ -431,7 +431,7 @@ def add(a: LinearMap, b: LinearMap) -> LinearMap:
     if isinstance(a, Dense) and isinstance(b, Dense):
         return Dense(a.weight + b.weight, a.properties & b.properties & {"symmetric", "positive"})
     terms = [t for m in (a, b) for t in (m.maps if isinstance(m, Sum) else (m,))]
-    return Sum(terms)
+    return kept(Sum(terms), a, b)
 
 
 def scale(c: Any, a: LinearMap) -> LinearMap:

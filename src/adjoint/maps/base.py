@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,25 @@ NONE: frozenset[str] = frozenset()
 SYMMETRIC = frozenset({"symmetric"})
 ORTHOGONAL = frozenset({"orthogonal"})
 POSITIVE = frozenset({"symmetric", "positive"})
+
+
+_guarded: weakref.WeakSet[LinearMap] = weakref.WeakSet()
+
+
+def guarded(map: LinearMap, release: Callable[[], None]) -> LinearMap:
+    """The map, `release` called when it and all that is made of it are gone."""
+    weakref.finalize(map, release)
+    _guarded.add(map)
+    return map
+
+
+def kept(new: LinearMap, *sources: LinearMap) -> LinearMap:
+    """The new map, which keeps the guarded ones that it is made of alive."""
+    for source in sources:
+        if source is not new and source in _guarded:
+            weakref.finalize(new, id, source)
+            _guarded.add(new)
+    return new
 
 
 class LinearMap(Spectral):

@@ -13,7 +13,7 @@ from adjoint.arrays.dispatch import Array
 from adjoint.arrays.traced import Traced
 from adjoint.maps.base import LinearMap
 from adjoint.maps.flat import formed, to_numpy
-from adjoint.maps.spaces import Space
+from adjoint.maps.spaces import Space, size
 
 
 def foreign(map: LinearMap, product: Callable[[np.ndarray], np.ndarray], v: Any) -> Any:
@@ -26,8 +26,9 @@ def foreign(map: LinearMap, product: Callable[[np.ndarray], np.ndarray], v: Any)
 
         return record(v.tape, foreign(map, product, v.value), (v,), (map,))
     *lead, n = v.shape
-    rows = product(to_numpy(v).reshape(math.prod(lead), n))
-    return xp.asarray(v, rows.reshape(*lead, rows.shape[-1]), v.dtype if "float" in str(v.dtype) else "float64")
+    m, count = size(map.out_shape), math.prod(lead)
+    rows = product(to_numpy(v).reshape(count, n)) if count else np.zeros((0, m))
+    return xp.asarray(v, rows.reshape(*lead, m), v.dtype if "float" in str(v.dtype) else "float64")
 
 
 class Inverse(LinearMap):

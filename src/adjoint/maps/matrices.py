@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.errors import ShapeError
-from adjoint.maps.base import NONE, LinearMap
+from adjoint.maps.base import NONE, LinearMap, kept
 from adjoint.maps.layout import summed_to
 from adjoint.maps.spaces import Space, lead_of
 
@@ -55,7 +55,7 @@ class Dense(LinearMap):
     @property
     def T(self) -> LinearMap:
         """The dense map of Wᵀ."""
-        return Dense(self.weight.mT, self._properties)
+        return kept(Dense(self.weight.mT, self._properties), self)
 
     def array(self) -> Array | None:
         """W."""
@@ -148,7 +148,7 @@ class LowRank(LinearMap):
     @property
     def T(self) -> LinearMap:
         """x ↦ Aᵀ (Bᵀ x)."""
-        return LowRank(self.right.mT, self.left.mT)
+        return kept(LowRank(self.right.mT, self.left.mT), self)
 
     def array(self) -> Array | None:
         """B."""

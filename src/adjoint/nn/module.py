@@ -137,14 +137,19 @@ class Module:
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if strict and (missing or extra):
             raise KeyError(f"load_state_dict: missing {missing or 'none'}, unexpected {extra or 'none'}.")
-        loaded = {}
-        for name in own.keys() & state.keys():
+        loaded: dict[str, Array] = {}
+        tied: dict[int, Array] = {}
+        for name, mine in own.items():
+            if name not in state:
+                continue
             given = state[name]
-            if tuple(given.shape) != tuple(own[name].shape):
+            if tuple(given.shape) != tuple(mine.shape):
                 raise ShapeError(
-                    f"load_state_dict: {name} has shape {tuple(own[name].shape)}, the state {tuple(given.shape)}."
+                    f"load_state_dict: {name} has shape {tuple(mine.shape)}, the state {tuple(given.shape)}."
                 )
-            loaded[name] = xp.asarray(own[name], _numpy(given), own[name].dtype)
+            if id(mine) not in tied:
+                tied[id(mine)] = xp.asarray(mine, _numpy(given), mine.dtype)
+            loaded[name] = tied[id(mine)]
         for name in self.form().names:
             self.__dict__[name] = _replaced(name, self.__dict__[name], loaded)
 

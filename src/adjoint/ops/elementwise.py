@@ -72,6 +72,15 @@ def within(z: Any, x: Any, min: Any = None, max: Any = None) -> LinearMap:
 
 clip = elementwise(xp.clip, within)
 
+
+def strictly_within(z: Any, x: Any, min_val: float = -1.0, max_val: float = 1.0) -> LinearMap:
+    """1 between the bounds, 0 on them and outside, as PyTorch's saturating activations have it."""
+    return Diagonal(lambda: xp.logical_and(xp.greater(x, min_val), xp.less(x, max_val)))
+
+
+hardtanh = elementwise(xp.hardtanh, strictly_within)
+relu6 = elementwise(xp.relu6, lambda z, x: strictly_within(z, x, 0.0, 6.0))
+
 # Exponentials, logarithms
 exp = elementwise(xp.exp, lambda z, x: Diagonal(z))
 exp2 = elementwise(xp.exp2, lambda z, x: Diagonal(lambda: LN2 * z))
@@ -115,6 +124,10 @@ leaky_relu = elementwise(
 elu = elementwise(
     xp.elu,
     lambda z, x, alpha=1.0: Diagonal(lambda: xp.where(xp.greater(x, 0.0), 1.0, alpha * xp.exp(xp.minimum(x, 0.0)))),
+)
+celu = elementwise(
+    xp.celu,
+    lambda z, x, alpha=1.0: Diagonal(lambda: xp.where(xp.greater(x, 0.0), 1.0, xp.exp(xp.minimum(x, 0.0) / alpha))),
 )
 sigmoid = elementwise(xp.sigmoid, lambda z, x: Diagonal(lambda: z * (1.0 - z)))
 softplus = elementwise(xp.softplus, lambda z, x, beta=1.0: Diagonal(lambda: xp.sigmoid(x if beta == 1.0 else beta * x)))

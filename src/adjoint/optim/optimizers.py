@@ -8,7 +8,6 @@ from adjoint import arrays as xp
 from adjoint.nn.module import Module
 from adjoint.trees import Structure
 
-
 _UNLIKE = (
     "the gradients are no tree like the network: take them of this very network, with the same parts frozen and in the "
     "same mode (train or eval)."

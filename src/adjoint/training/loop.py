@@ -93,7 +93,7 @@ def fit(
     steps = -(-len(train) // batch_size)
 
     def rate(n: int) -> float:
-        return float(schedule(n) if schedule else state.optimizer.lr)
+        return float(state.optimizer.lr if schedule is None else schedule(n))
 
     settings = _described(
         net,
@@ -117,7 +117,7 @@ def fit(
             began, epoch = time.perf_counter(), len(state.history)
             for x, y in _beside(like, train.batches(batch_size, seed, epoch, start=state.batch)):
                 n = epoch * steps + state.batch
-                lr = rate(n) if schedule else None
+                lr = None if schedule is None else rate(n)
                 state.net, state.optimizer, value = step(state.net, state.optimizer, x, y, lr)
                 _check_finite("the loss", value, epoch, n)
                 state.count(float(value), len(x))

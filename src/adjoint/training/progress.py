@@ -76,14 +76,16 @@ def interruptions() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+    usual = signal.default_int_handler
+    # signals arrive in the main thread only, and who ignores or handles them goes on doing so
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
         yield asked
         return
-    previous = signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, note)
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, usual)
 
 
 def _told(record: Epoch, epochs: int) -> str:

@@ -146,13 +146,10 @@ class ShapeArray:
     def __abs__(self) -> Any:
         return el.abs(self)
 
-    # The methods that NumPy's and PyTorch's arrays share, as traced values have them
+    # The methods and protocols of NumPy's and PyTorch's arrays, as traced values have them
 
-    sum, mean, max, min = Traced.sum, Traced.mean, Traced.max, Traced.min
-    reshape, transpose, ravel, flatten = Traced.reshape, Traced.transpose, Traced.ravel, Traced.flatten
-    dot, astype = Traced.dot, Traced.astype
+    __getattr__, __torch_function__ = Traced.__getattr__, Traced.__torch_function__
     __array_ufunc__, __array_function__ = Traced.__array_ufunc__, Traced.__array_function__
-    __torch_function__ = Traced.__torch_function__
 
     # Where a value is asked for
 
@@ -183,6 +180,10 @@ class ShapeArray:
     def item(self) -> NoReturn:
         """Not here: there is no number."""
         raise self._lost("item()")
+
+    def tolist(self) -> NoReturn:
+        """Not here: there are no numbers."""
+        raise self._lost("tolist()")
 
 
 def bare(

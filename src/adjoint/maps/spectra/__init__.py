@@ -5,7 +5,7 @@
 | structure | closed forms: identity, diagonal, gather, Kronecker product, block diagonal … | none, or rounding |
 | svd | LAPACK's SVD of the matrix in float64 | √max(m, n) · ε · σ₁, and the rounding of the matrix |
 | svd of the factors, of the blocks | the same of narrow factors or of diagonal blocks | the same |
-| gram | eigenvalues of AᵀA in float64, for a matrix of narrower numbers: nothing below √ε · σ₁ is seen | value by value |
+| gram | eigenvalues of AᵀA in float64, for narrower numbers: nothing below √ε · σ₁ is seen | value by value |
 | golub-kahan | Lanczos on products with A and Aᵀ, for the largest values | ‖Av - σu‖ and ‖Aᵀu - σv‖ |
 | hutch++ | products with random vectors, for ‖A‖_F | three standard errors |
 
@@ -15,6 +15,8 @@ What needs a matrix that is too large (see `budget`) is refused with `SpectrumEr
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from adjoint.errors import ShapeError
 from adjoint.maps.base import LinearMap
@@ -101,9 +103,9 @@ def eig(map: LinearMap, k: int | None = None) -> Eigen:
 
 def wanted(k: Any) -> int | None:
     """k, a positive whole number or None for all."""
-    if k is not None and (not isinstance(k, int) or k < 1):
+    if k is not None and (not isinstance(k, (int, np.integer)) or k < 1):
         raise ValueError(f"k, the number of singular values or eigenvalues, is a whole number ≥ 1, not {k!r}.")
-    return k
+    return None if k is None else int(k)
 
 
 def _elements(map: LinearMap, rows: Any, inputs: bool) -> Any:
@@ -114,4 +116,4 @@ def _elements(map: LinearMap, rows: Any, inputs: bool) -> Any:
 
 def _subspace(map: LinearMap, found: vectors.Basis, space: Space, tree: Any) -> Subspace:
     rows = moved(map, found.rows, (found.rows.shape[1],))
-    return Subspace(rows, space, found.count.tolerance, found.count.method, found.bound, tree)
+    return Subspace(rows, space, found.rank.tolerance, found.rank.method, found.bound, tree)

@@ -19,11 +19,11 @@ def inverse(map: LinearMap) -> LinearMap:
     m, n = map.shape
     if m != n:
         raise SpectrumError(
-            f"{map!r}: only a map between spaces of one dimension has an inverse, these have {n} and {m}; a pseudo-inverse "
-            "is not given, solve a least-squares problem instead, for instance by scipy.sparse.linalg.lsqr(A.to_scipy(), y)."
+            f"{map!r}: only a map between spaces of one dimension has an inverse, these have {n} and {m}; a "
+            "pseudo-inverse is not given: solve least squares, for instance scipy.sparse.linalg.lsqr(A.to_scipy(), y)."
         )
     if isinstance(map, Door):
-        return Door(inverse(map._verified()), map.out_tree, map.in_tree)
+        return Door(inverse(map.verified()), map.out_tree, map.in_tree)
     if isinstance(map, Adjoint):
         return inverse(map.map).T
     if "orthogonal" in map.properties or isinstance(map, (Concatenate, Cast)):

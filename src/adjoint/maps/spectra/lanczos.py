@@ -19,15 +19,16 @@ def cheaper(map: LinearMap, k: int, vectors: bool = False) -> bool:
     m, n = map.shape
     if k >= min(m, n):
         return False
-    explicit = budget.forming_flops(map) + budget.svd_flops(m, n, vectors)
-    return not budget.affordable(m, n, vectors) or budget.lanczos_flops(m, n, k) < explicit
+    explicit = budget.svd_flops(m, n, vectors) if vectors else budget.values_flops(map)
+    cost = budget.lanczos_flops(m, n, k)
+    return not budget.affordable(m, n, vectors) or cost < budget.forming_flops(map) + explicit
 
 
 def triplets(map: LinearMap, k: int) -> Factors:
     """The k largest singular triplets by Golub and Kahan's method: Lanczos on AᵀA or AAᵀ (ARPACK, by SciPy).
 
-    With orthonormal U and V there are k singular values within √(‖AV - UΣ‖² + ‖AᵀU - VΣ‖²) / √2 of those found (Parlett,
-    The Symmetric Eigenvalue Problem, 11.5); that no larger one was missed is as good as certain, the start being random.
+    U and V being orthonormal, k singular values lie within √(‖AV - UΣ‖² + ‖AᵀU - VΣ‖²) / √2 of those found (Parlett,
+    The Symmetric Eigenvalue Problem, 11.5). That no larger one was missed is as good as certain: the start is random.
     """
     from scipy.sparse.linalg import ArpackError, svds
 

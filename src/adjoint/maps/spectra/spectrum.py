@@ -33,14 +33,14 @@ class Spectrum:
         method: str = "structure",
         counts: np.ndarray | int = 1,
     ) -> None:
-        columns = np.broadcast_arrays(finite(np.asarray(values, np.float64)), bound, counts)
-        listed = (columns[0] > 0) | (columns[1] > 0)
-        columns = [c[listed] for c in columns]
-        missing = min(shape) - int(np.sum(columns[2]))
-        if missing > 0:
-            columns = [np.append(c, last) for c, last in zip(columns, (0.0, 0.0, missing), strict=True)]
-        order = np.argsort(-columns[0], kind="stable")
-        self.values, self.bound, self.counts = (c[order] for c in columns)
+        values, bound, counts = np.broadcast_arrays(finite(np.asarray(values, np.float64)), bound, counts)
+        order = np.argsort(-values, kind="stable")
+        order = order[(values > 0)[order] | (bound > 0)[order]]
+        rest = max(min(shape) - int(np.sum(counts[order])), 0)
+        zero = np.zeros(min(rest, 1))
+        self.values = np.append(values[order], zero)
+        self.bound = np.append(bound[order], zero)
+        self.counts = np.append(counts[order], np.full(len(zero), rest))
         self.shape, self.eps, self.method = shape, eps, method
 
     @property
@@ -76,14 +76,10 @@ class Spectrum:
 
     def listed(self, k: int | None = None) -> Values:
         """All values, or the k largest, one by one."""
-        if k is not None:
-            last = int(np.searchsorted(np.cumsum(self.counts), k)) + 1
-            return Values(*(np.repeat(c[:last], self.counts[:last])[:k] for c in (self.values, self.bound)), *self._how)
-        return Values(*(np.repeat(c, self.counts) for c in (self.values, self.bound)), *self._how)
-
-    @property
-    def _how(self) -> tuple[str, float]:
-        return self.method, self.tolerance
+        last = None if k is None else int(np.searchsorted(np.cumsum(self.counts), k)) + 1
+        counts = self.counts[:last]
+        values, bound = np.repeat(self.values[:last], counts)[:k], np.repeat(self.bound[:last], counts)[:k]
+        return Values(values, bound, self.method, self.tolerance)
 
     def norm(self) -> Number:
         """σ₁."""
@@ -136,7 +132,7 @@ def _entropy(p: np.ndarray) -> np.ndarray:
 
 
 class Factors(NamedTuple):
-    """Singular triplets in float64: `left` (k, m) and `right` (k, n) hold orthonormal rows, `values` (k,) are sorted."""
+    """Singular triplets in float64: orthonormal rows `left` (k, m) and `right` (k, n), sorted `values` (k,)."""
 
     left: np.ndarray
     values: np.ndarray

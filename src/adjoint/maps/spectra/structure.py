@@ -161,7 +161,7 @@ def _(map: Reduce, of: Of) -> Spectrum:
 
 @structure.register
 def _(map: Outer, of: Of) -> Spectrum:
-    length = np.linalg.norm(numbers(map.left)) * np.linalg.norm(numbers(map.right))
+    length = float(np.linalg.norm(numbers(map.left)) * np.linalg.norm(numbers(map.right)))
     return Spectrum(map.shape, epsilon(map), np.array([length]), 2.0 * rounded(max(map.shape)) * length)
 
 
@@ -238,7 +238,7 @@ def _(map: Adjoint, of: Of) -> Spectrum:
 
 @structure.register
 def _(map: Door, of: Of) -> Spectrum:
-    return of(map._verified())
+    return of(map.verified())
 
 
 @structure.register
@@ -285,14 +285,15 @@ def through_waist(map: LowRank | Composition, of: Of | None = None) -> Spectrum 
     if found is None:
         return None
     left, right, error = found
-    core = np.linalg.qr(left, "r") @ np.linalg.qr(right.T, "r").T
+    core = np.linalg.qr(left).R @ np.linalg.qr(right.T).R.T
     values = np.linalg.svd(core, compute_uv=False)
     return Spectrum(map.shape, epsilon(map), values, error + svd_error(map.shape, values), "svd of the factors")
 
 
 def waist(map: LowRank | Composition) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """(L, R, error) with map = L R to within the error, L (m, r) and R (r, n) for r < min(m, n); None if r is larger."""
+    """(L, R, error): map = L R within the error, L (m, r) and R (r, n) for an r < min(m, n); None if there is none."""
     m, n = map.shape
+    parts: tuple[LinearMap, LinearMap]
     if isinstance(map, LowRank):
         r, parts = int(map.right.shape[0]), (Dense(map.left), Dense(map.right))
     else:

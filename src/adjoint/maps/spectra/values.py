@@ -14,9 +14,6 @@ from adjoint.maps.spectra import budget, lanczos
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, rounded, svd_error
 from adjoint.maps.spectra.structure import structure
 
-GRAM_SIZE = 64  # below this an SVD takes no longer than its call
-NARROW = 1e-8  # the Gram matrix in float64 serves numbers with a coarser spacing than this, float32's is 1.2e-7
-
 
 def spectrum(map: LinearMap, what: str, gram: bool = True) -> Spectrum:
     """All singular values; `gram` allows the Gram matrix where it serves, `what` is the question for the error."""
@@ -28,7 +25,7 @@ def spectrum(map: LinearMap, what: str, gram: bool = True) -> Spectrum:
         raise budget.refusal(map, what)
     matrix, error = formed(map)
     eps = epsilon(map)
-    if gram and eps > NARROW and min(m, n) > GRAM_SIZE and budget.gram_flops(m, n) < budget.svd_flops(m, n):
+    if gram and budget.gram_serves(map):
         values, bound = by_gram(matrix)
         return Spectrum((m, n), eps, values, bound + error, "gram in float64")
     values = np.linalg.svd(matrix, compute_uv=False)

@@ -24,7 +24,7 @@ from adjoint.program import Door
 def factors(map: LinearMap, what: str) -> Factors:
     """The thin SVD; thinner still for a map with a narrow waist."""
     if isinstance(map, Door):
-        return factors(map._verified(), what)
+        return factors(map.verified(), what)
     if isinstance(map, Adjoint):
         f = factors(map.map, what)
         return Factors(f.right, f.values, f.left, f.bound, f.method)
@@ -59,7 +59,7 @@ class Basis(NamedTuple):
     """Orthonormal rows (d, n), the rank they come from, and how much of the map they let through or miss."""
 
     rows: np.ndarray
-    count: Count
+    rank: Count
     bound: float
 
 
@@ -67,28 +67,28 @@ def kernel(map: LinearMap, tol: float | None) -> Basis:
     """The right singular vectors whose values count as zero, and what is orthogonal to all right ones."""
     n = map.shape[1]
     if (known := _coordinates(map, n, tol, "kernel()")) is not None:
-        seen, count, bound = known
-        return Basis(_units(map, ~seen, "kernel()"), count, bound)
+        seen, rank, bound = known
+        return Basis(_units(map, ~seen, "kernel()"), rank, bound)
     f = factors(map, "kernel()")
     s = f.spectrum(map)
-    count = s.rank(tol)
-    rows = f.right[count:]
+    rank = s.rank(tol)
+    rows = f.right[rank:]
     if len(f.right) < n:
-        _room(map, n - count, n, "kernel()")
+        _room(map, n - rank, n, "kernel()")
         rest = np.linalg.qr(f.right.T, mode="complete")[0][:, len(f.right) :].T
         rows = np.concatenate([rows, rest])
-    return Basis(rows, count, s.dropped(count.tolerance) + _blur(map, s))
+    return Basis(rows, rank, s.dropped(rank.tolerance) + _blur(map, s))
 
 
 def image(map: LinearMap, tol: float | None) -> Basis:
     """The left singular vectors whose values do not count as zero."""
     if (known := _coordinates(map, map.shape[0], tol, "image()")) is not None:
-        reached, count, bound = known
-        return Basis(_units(map, reached, "image()"), count, bound)
+        reached, rank, bound = known
+        return Basis(_units(map, reached, "image()"), rank, bound)
     f = factors(map, "image()")
     s = f.spectrum(map)
-    count = s.rank(tol)
-    return Basis(f.left[:count], count, s.dropped(count.tolerance) + _blur(map, s))
+    rank = s.rank(tol)
+    return Basis(f.left[:rank], rank, s.dropped(rank.tolerance) + _blur(map, s))
 
 
 def _blur(map: LinearMap, s: Spectrum) -> float:
@@ -101,14 +101,14 @@ def _coordinates(map: LinearMap, size: int, tol: float | None, what: str) -> tup
     s = structure(map, lambda part: spectrum(part, what))
     if s is None:
         return None
-    count = s.rank(tol)
+    rank = s.rank(tol)
     if isinstance(map, Diagonal):
-        used = np.abs(numbers(map.d)).ravel() > count.tolerance
-    elif count in (0, size):
-        used = np.full(size, count > 0)
+        used = np.abs(numbers(map.d)).ravel() > rank.tolerance
+    elif rank in (0, size):
+        used = np.full(size, rank > 0)
     else:
         return None
-    return used, count, s.dropped(count.tolerance)
+    return used, rank, s.dropped(rank.tolerance)
 
 
 def _units(map: LinearMap, chosen: np.ndarray, what: str) -> np.ndarray:
@@ -123,23 +123,27 @@ def _units(map: LinearMap, chosen: np.ndarray, what: str) -> np.ndarray:
 def _room(map: LinearMap, k: int, n: int, what: str) -> None:
     if 8.0 * k * n > budget.MATRIX_BYTES:
         raise SpectrumError(
-            f"{what} of {map!r} has dimension {k:,}: a basis of it, {k:,} × {n:,}, would take {budget.in_words(8.0 * k * n)}, "
-            f"above the limit in adjoint.maps.spectra.budget ({budget.in_words(budget.MATRIX_BYTES)}); "
-            "rank() and nullity() need no basis."
+            f"{what} of {map!r} has dimension {k:,}: a basis of it, {k:,} × {n:,}, would take "
+            f"{budget.in_words(8.0 * k * n)}, above the limit in adjoint.maps.spectra.budget "
+            f"({budget.in_words(budget.MATRIX_BYTES)}); rank() and nullity() need no basis."
         )
 
 
 def eigenpairs(map: LinearMap, k: int | None) -> tuple[Values, np.ndarray]:
-    """(eigenvalues, vectors (k, n)) from the matrix; their error is Weyl's, or Bauer and Fike's if it is not symmetric."""
+    """(values, vectors (k, n)) from the matrix; the error is Weyl's, or Bauer and Fike's if it is not symmetric.
+
+    A matrix whose skew part is within the rounding of forming it counts as symmetric, and that part as an error.
+    """
     n = map.shape[1]
     if not budget.affordable(n, n, vectors=True):
         raise budget.refusal(map, "eig()", "eig(k) of a symmetric map works without it")
     matrix, error = formed(map)
     backward = EPSILON * (4.0 + n**0.5) * float(np.linalg.norm(matrix)) + error
     values: np.ndarray
-    if "symmetric" in map.properties or np.array_equal(matrix, matrix.T):
-        values, columns = np.linalg.eigh(matrix)
-        bound, method = backward, "eigh"
+    skew = float(np.linalg.norm(matrix - matrix.T)) / 2.0
+    if "symmetric" in map.properties or skew <= error:
+        values, columns = np.linalg.eigh((matrix + matrix.T) / 2.0)
+        bound, method = backward + skew, "eigh"
     else:
         values, columns = (x.astype(np.complex128) for x in np.linalg.eig(matrix))
         s = np.linalg.svd(columns, compute_uv=False)

@@ -1,0 +1,106 @@
+"""`aj.cost`: forward and backward of a network, counted by running it on arrays that only have shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adjoint.arrays.dispatch import Array, Shape, is_array
+from adjoint.arrays.shapes import ShapeArray, Tally, count, like
+from adjoint.inspection.watching import Call, calls, evaluated
+from adjoint.nn.module import Module, count_parameters
+from adjoint.ops import sum as total
+from adjoint.transforms import value_and_grad, vjp
+from adjoint.trees import Structure, differentiable
+from adjoint.trees import map as tree_map
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass does: `flops` in all, `matmul_flops` in matrix products (2·n·k·m each), `bytes` read and written."""
+
+    flops: int
+    matmul_flops: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one call of a layer costs; `level` counts the modules that it is inside of, whose own figures include it."""
+
+    name: str
+    kind: str
+    level: int
+    parameters: int
+    forward: Pass
+    backward: Pass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs on one batch.
+
+    `inference_bytes` and `training_bytes` are the most memory alive at any moment of the forward pass, and of forward
+    and backward together with what the first keeps for the second and the gradients; parameters and input not counted.
+    """
+
+    parameters: int
+    forward: Pass
+    backward: Pass
+    inference_bytes: int
+    training_bytes: int
+    layers: tuple[LayerCost, ...]
+
+
+def cost(net: Module, x: Array | Shape, inputs: bool = False) -> Cost:
+    """FLOPs, bytes and peak memory of a network's forward and backward pass on a batch x; nothing is computed.
+
+    x is an array, of which only shape and dtype are read, or a shape (of float32 numbers). The backward pass gives the
+    gradient of the parameters, as training needs it, and of x where `inputs` is true. A product n×k by k×m costs 2·n·k·m
+    forward and twice that backward, except in the first layer, which without `inputs` has only one product to do. What
+    other functions count is in `adjoint.arrays.shapes`. The network is in evaluation mode.
+
+    >>> import adjoint as aj
+    >>> found = cost(aj.nn.Linear(3, 2), (5, 3))
+    >>> found.forward.matmul_flops, found.backward.matmul_flops, found.training_bytes
+    (60, 60, ...)
+    """
+    shapes: dict[int, Any] = {}  # tied weights stay one array
+    net = tree_map(lambda w: shapes.setdefault(id(w), like(w)), evaluated(net))
+    x = like(x) if is_array(x) else ShapeArray(x)
+    with count() as forward:
+        net(x)
+    with count() as training:
+        value_and_grad(lambda net: total(net(x)))(net)
+    layers = tuple(
+        LayerCost(call.name, call.kind, call.level, count_parameters(call.module), *_passes(call, inputs, x))
+        for call in calls(net, x)[1]
+    )
+    backward = _backward(net, x, inputs and differentiable(x))
+    return Cost(count_parameters(net), _pass(forward), backward, forward.peak_bytes, training.peak_bytes, layers)
+
+
+def _passes(call: Call, inputs: bool, x: Array) -> tuple[Pass, Pass]:
+    with count() as forward:
+        call.module(call.input)
+    return _pass(forward), _backward(call.module, call.input, inputs or call.input is not x)
+
+
+def _backward(net: Module, x: Array, inputs: bool) -> Pass:
+    """Of the gradient of the parameters, when there are any, and of x where it is wanted."""
+    learns = bool(Structure(net).leaves(net))
+    if learns and inputs:
+        y, pull = vjp(lambda net, x: net(x), net, x)
+    elif learns:
+        y, pull = vjp(lambda net: net(x), net)
+    elif inputs:
+        y, pull = vjp(net, x)
+    else:
+        return Pass(0, 0, 0)
+    with count() as backward:
+        pull(y)
+    return _pass(backward)
+
+
+def _pass(tally: Tally) -> Pass:
+    return Pass(tally.flops, tally.matmul_flops, tally.bytes)

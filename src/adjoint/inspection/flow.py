@@ -1,0 +1,83 @@
+"""How gradients travel: the Jacobian from each depth of a network to its output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import mean, median
+
+from adjoint.arrays.dispatch import Array
+from adjoint.errors import ShapeError
+from adjoint.inspection.watching import calls, evaluated, onward
+from adjoint.maps.base import LinearMap
+from adjoint.nn.module import Module
+from adjoint.transforms import jacobian
+from adjoint.trees import differentiable
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The Jacobian J from one depth, the output of module `name` ("" is the network's input), to the network's output.
+
+    `level`: how many modules that one is inside of; above 0 it is in a branch. `size`: the dimension n of the space
+    there. `norm`: σ₁(J), the most that a small change there can grow by on its way to the output, and that a gradient
+    can on its way back; the median over the points, `low` and `high` the extremes. `gain`: ‖J‖_F²/n, the mean of ‖J v‖²
+    over random unit v, a mean over the points.
+    """
+
+    name: str
+    kind: str
+    level: int
+    size: int
+    norm: float
+    low: float
+    high: float
+    gain: float
+
+
+def gradient_flow(net: Module, x: Array, points: int = 16) -> tuple[Depth, ...]:
+    """The norm of the Jacobian from each depth to the output, at the first `points` examples of x (n, *in_shape).
+
+    Depths come in the order of computation, the input first. The network is in evaluation mode. Raises ShapeError where
+    x is no batch.
+
+    >>> import numpy as np, adjoint as aj
+    >>> net = aj.nn.MLP((3, 4, 2), rng=0)
+    >>> [depth.kind for depth in aj.inspection.gradient_flow(net, np.ones((5, 3), "float32"))]
+    ['input', 'Linear', 'ReLU', 'Linear']
+    >>> float(aj.inspection.gradient_flow(net, np.ones((5, 3), "float32"))[-1].norm)
+    1.0
+    """
+    net = evaluated(net)
+    one_by_one = [_jacobians(net, example) for example in examples("gradient_flow", x, points)]
+    return tuple(_depth(*at) for at in zip(*one_by_one, strict=True))
+
+
+Located = tuple[str, str, int, LinearMap]
+
+
+def _jacobians(net: Module, x: Array) -> Iterator[Located]:
+    """Name, kind and level of each depth, and the Jacobian from there to the output."""
+    if differentiable(x):
+        yield "", "input", 0, jacobian(net, x)
+    for call in sorted(calls(net, x)[1], key=lambda call: call.finished):
+        J = jacobian(onward(net, x, call.name, call.nth), call.output)
+        yield call.name, call.kind, call.level, J
+
+
+def _depth(*at: Located) -> Depth:
+    name, kind, level, J = at[0]
+    n = J.shape[1]
+    norms = [float(J.norm()) for *_, J in at]
+    gain = mean(float(J.frobenius()) ** 2 for *_, J in at) / n if n else 0.0
+    return Depth(name, kind, level, n, median(norms), min(norms), max(norms), gain)
+
+
+def examples(what: str, x: Array, points: int) -> list[Array]:
+    """The first `points` examples of a batch, each a batch of one."""
+    if len(x.shape) < 2 or not x.shape[0]:
+        raise ShapeError(
+            f"{what}: x is a batch of examples, leading axis first, but has shape {tuple(x.shape)}"
+            f"{'; for a single example pass x[None]' if x.shape else ''}."
+        )
+    return [x[i : i + 1] for i in range(min(points, x.shape[0]))]

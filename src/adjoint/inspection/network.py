@@ -1,0 +1,66 @@
+"""`aj.inspect`: a network opened layer by layer as linear maps."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from adjoint.arrays.dispatch import Array
+from adjoint.inspection.flow import Depth, examples, gradient_flow
+from adjoint.inspection.layers import Layer, layer
+from adjoint.inspection.watching import calls, evaluated
+from adjoint.nn.module import Module, count_parameters
+from adjoint.trees import differentiable
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found: every layer, the network as one map, and the Jacobian's norm from each depth to the output.
+
+    `network` is None where the network's input is not made of floating numbers. Printed, it is a table.
+    """
+
+    layers: tuple[Layer, ...]
+    network: Layer | None
+    flow: tuple[Depth, ...]
+
+    def __rich__(self) -> Any:
+        from adjoint.inspection.table import table
+
+        return table(self)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=100, color_system=None)
+        console.print(self)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return text.rstrip()
+
+
+def inspect(net: Module, x: Array, points: int = 16) -> Inspection:
+    """Each layer of a network as the linear map that is its derivative, on a batch x (n, *in_shape) of its inputs.
+
+    A layer's Jacobian is opened at the first `points` examples (medians are reported); where it is the same at all of
+    them, as of a Linear layer, what its kernel hides is averaged over all n. The network is in evaluation mode. A
+    `Sequential` is no layer of its own, nor is what takes or gives anything but one array of floating numbers. Raises
+    ShapeError where x is no batch.
+
+    >>> import numpy as np, adjoint as aj
+    >>> found = inspect(aj.nn.MLP((4, 3, 2), rng=0), np.random.default_rng(0).random((8, 4), "float32"))
+    >>> [(layer.kind, layer.rank, layer.nullity) for layer in found.layers][::2]
+    [('Linear', 3, 1), ('Linear', 2, 1)]
+    >>> found.network.map
+    'Dense @ Diagonal @ Dense'
+    """
+    net = evaluated(net)
+    examples("inspect", x, points)
+    layers = tuple(
+        layer(call.module, call.input, points, call.name, call.kind, call.level, count_parameters(call.module))
+        for call in calls(net, x)[1]
+    )
+    whole = None
+    if differentiable(x):
+        whole = layer(net, x, points, "", type(net).__name__, 0, count_parameters(net))
+    return Inspection(layers, whole, gradient_flow(net, x, points))

@@ -1,0 +1,315 @@
+"""The tape: threads, values that escape, and changes in place that must never corrupt a gradient in silence."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import adjoint as aj
+from adjoint.errors import InPlaceError, TraceError
+
+# Escaped values
+
+
+@pytest.mark.parametrize("use", [lambda x: x * 2.0, lambda x: 2.0 - x, aj.sin, lambda x: x[0], lambda x: aj.softmax(x), lambda x: aj.concatenate([x, x])])
+def test_a_value_that_leaves_its_transform_says_so(use: Callable[[Any], Any]) -> None:
+    kept: list[Any] = []
+    aj.grad(lambda x: (kept.append(x * 1.0), aj.sum(x))[1])(np.ones(3))
+    with pytest.raises(TraceError, match="after its transform had returned"):
+        use(kept[0])
+
+
+def test_a_leaked_value_inside_another_transform() -> None:
+    kept: list[Any] = []
+    aj.grad(lambda x: (kept.append(x), x)[1])(2.0)
+    with pytest.raises(TraceError):
+        aj.grad(lambda y: y * kept[0])(3.0)
+    assert aj.grad(lambda y: y * y)(3.0) == 6.0
+
+
+def test_an_outer_value_may_be_used_inside() -> None:
+    assert aj.grad(lambda x: aj.grad(lambda y: y * x)(1.0) * x)(3.0) == 6.0
+
+
+def test_writing_into_a_traced_value_says_so() -> None:
+    def f(x: Any) -> Any:
+        x[0] = 1.0
+        return aj.sum(x)
+
+    with pytest.raises(TraceError, match=r"x\[key\] = value"):
+        aj.grad(f)(np.ones(3))
+
+
+# Threads
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    start, results = threading.Barrier(4), {}
+
+    def work(k: int) -> None:
+        start.wait()
+        for _ in range(50):
+            g = aj.grad(lambda x: aj.sum(aj.grad(lambda y: aj.sum(y**3 * x))(x) * k))(np.arange(4.0))
+        results[k] = g
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(4):
+        np.testing.assert_allclose(results[k], 9 * k * np.arange(4.0) ** 2)
+
+
+def test_threads_hold_one_constant_together() -> None:
+    A = np.ones((3, 3))
+    meeting, seen = threading.Barrier(2), []
+
+    def work() -> None:
+        def f(x: Any) -> Any:
+            y = A @ x
+            meeting.wait()
+            seen.append(A.flags.writeable)
+            meeting.wait()
+            return aj.sum(y)
+
+        seen.append(aj.grad(f)(np.ones(3)).tolist())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, seen)) == ["False", "False", "[3.0, 3.0, 3.0]", "[3.0, 3.0, 3.0]"]
+    assert A.flags.writeable
+
+
+# Changes in place (F11)
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("transform", [aj.linearize, aj.vjp])
+def test_inputs_are_copied(transform: Any) -> None:
+    x = np.array([1.0, 2.0])
+    y, back = transform(lambda x: x * x, x)
+    x[:] = 100.0
+    g = back.T @ np.ones(2) if transform is aj.linearize else back(np.ones(2))[0]
+    np.testing.assert_array_equal(g, [2.0, 4.0])
+    np.testing.assert_array_equal(y, [1.0, 4.0])
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("transform", [aj.linearize, aj.vjp])
+def test_values_are_copied(transform: Any) -> None:
+    """exp's derivative refers to its value, which the caller gets and may change."""
+    x = np.array([0.0, 1.0])
+    y, back = transform(aj.exp, x)
+    y[:] = 100.0
+    g = back.T @ np.ones(2) if transform is aj.linearize else back(np.ones(2))[0]
+    np.testing.assert_allclose(g, np.exp(x))
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("transform", [aj.linearize, aj.vjp])
+def test_constants_are_read_only_while_a_jacobian_lives(transform: Any) -> None:
+    A = np.ones((2, 2))
+    _, back = transform(lambda x: A @ x, np.ones(2))
+    with pytest.raises(ValueError, match="read-only"):
+        A[0, 0] = 5.0
+    with pytest.raises(ValueError, match="read-only"):
+        A += 1.0
+    del back, _
+    gc.collect()
+    A[0, 0] = 5.0
+    assert A.flags.writeable
+
+
+@pytest.mark.covers("F11")
+def test_two_jacobians_hold_one_constant() -> None:
+    A = np.ones((2, 2))
+    first, second = (aj.jacobian(lambda x: A @ np.sin(x), np.ones(2)) for _ in range(2))
+    del first
+    gc.collect()
+    assert not A.flags.writeable
+    del second
+    gc.collect()
+    assert A.flags.writeable
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("view", [lambda A: A.T, lambda A: A[:2], lambda A: A.reshape(-1)[:6].reshape(2, 3), lambda A: A[::-1].T])
+def test_the_base_of_a_view_is_held_too(view: Callable[[Any], Any]) -> None:
+    A = np.arange(9.0).reshape(3, 3).copy()
+    part = view(A)
+    J = aj.jacobian(lambda x: part @ x, np.ones(3))
+    with pytest.raises(ValueError, match="read-only"):
+        A[0, 0] = 5.0
+    with pytest.raises(ValueError, match="read-only"):
+        part[0, 0] = 5.0
+    np.testing.assert_array_equal(J.dense(), part)
+    del J
+    gc.collect()
+    A[0, 0] = 5.0
+    part[0, 0] = 6.0
+
+
+@pytest.mark.covers("F11")
+def test_arrays_are_released_after_a_gradient_and_after_an_error() -> None:
+    A, x = np.ones((2, 2)), np.ones(2)
+    aj.grad(lambda x: aj.sum(A @ x))(x)
+    aj.jvp(lambda x: A @ x, (x,), (x,))
+    assert A.flags.writeable
+    assert x.flags.writeable
+    with pytest.raises(RuntimeError, match="interrupted"):
+        aj.grad(lambda x: aj.sum(A @ x) + interrupted())(x)
+    assert A.flags.writeable
+    assert x.flags.writeable
+
+
+def interrupted() -> float:
+    raise RuntimeError("interrupted")
+
+
+def test_read_only_arrays_stay_read_only() -> None:
+    A = np.ones((2, 2))
+    A.flags.writeable = False
+    aj.grad(lambda x: aj.sum(A @ x))(np.ones(2))
+    assert not A.flags.writeable
+
+
+@pytest.mark.covers("F11")
+def test_changes_during_the_function_are_refused() -> None:
+    A, x = np.ones((2, 2)), np.ones(2)
+
+    def f(v: Any) -> Any:
+        y = A @ v
+        A[:] = 0.0
+        return aj.sum(y)
+
+    with pytest.raises(ValueError, match="read-only"):
+        aj.grad(f)(x)
+
+    def g(v: Any) -> Any:
+        y = v * v
+        x[:] = 0.0
+        return aj.sum(y)
+
+    with pytest.raises(ValueError, match="read-only"):
+        aj.grad(g)(x)
+
+
+@pytest.mark.covers("F11")
+def test_adding_in_place_inside_a_function_makes_a_new_value() -> None:
+    def f(x: Any) -> Any:
+        y = x * 1.0
+        y += x
+        y *= y
+        y -= 1.0
+        y /= 2.0
+        return aj.sum(y)
+
+    x = np.array([1.0, 3.0])
+    np.testing.assert_array_equal(aj.grad(f)(x), 4 * x)
+    np.testing.assert_array_equal(x, [1.0, 3.0])
+    z = np.array([1.0, 3.0])
+    assert aj.value_and_grad(f)(x)[0] == f(z)
+
+
+@pytest.mark.covers("F11")
+def test_a_raw_array_that_adds_a_traced_value_in_place() -> None:
+    total = np.zeros(2)
+
+    def f(x: Any) -> Any:
+        y = total
+        y += x
+        return aj.sum(y * y)
+
+    try:
+        g = aj.grad(f)(np.ones(2))
+    except TraceError as error:
+        assert "in place" in str(error)  # noqa: PT017
+    else:
+        np.testing.assert_array_equal(g, [2.0, 2.0])
+    np.testing.assert_array_equal(total, [0.0, 0.0])
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("change", [lambda A: A.add_(1.0), lambda A: A.T.mul_(2.0), lambda A: A[0].zero_(), lambda A: A.view(-1)[3:].fill_(7.0)])
+def test_pytorch_tensors_changed_in_place_are_noticed(change: Callable[[Any], Any]) -> None:
+    A, x = torch.ones(2, 2), torch.ones(2)
+    y, J = aj.linearize(lambda x: A @ torch.tanh(x), x)
+    _, pullback = aj.vjp(lambda x: A @ x, x)
+    assert (J @ x).shape == (J.T @ y).shape == (2,)
+    change(A)
+    for use in (lambda: J @ x, lambda: J.T @ y, lambda: pullback(y), J.dense, lambda: J(torch.ones(3, 2))):
+        with pytest.raises(InPlaceError, match="changed in place between the forward and the backward pass"):
+            use()
+
+
+@pytest.mark.covers("F11")
+def test_pytorch_changes_during_the_function_are_noticed() -> None:
+    A, x = torch.ones(2, 2), torch.ones(2)
+
+    def f(v: Any) -> Any:
+        y = torch.tanh(A @ v)
+        A.mul_(2.0)
+        return y.sum()
+
+    with pytest.raises(InPlaceError):
+        aj.grad(f)(x)
+
+    def g(v: Any) -> Any:
+        y = v * v
+        x.add_(1.0)
+        return aj.sum(y)
+
+    with pytest.raises(InPlaceError):
+        aj.grad(g)(x)
+
+
+@pytest.mark.covers("F11")
+def test_pytorch_inputs_and_values_are_copied() -> None:
+    x = torch.tensor([0.0, 1.0])
+    y, J = aj.linearize(torch.exp, x)
+    wanted = y.clone()
+    y.zero_()
+    x.zero_()
+    torch.testing.assert_close(J.T @ torch.ones(2), wanted)
+
+
+def test_jax_arrays_cannot_change() -> None:
+    A = jnp.ones((2, 2))
+    J = aj.jacobian(lambda x: A @ x, jnp.ones(2))
+    assert J.dense() is A
+
+
+def test_gradients_may_be_changed_in_place() -> None:
+    """What a caller gets is not the tape's: adding a gradient into another leaves a later one right."""
+    x = np.ones(3)
+    f = aj.grad(lambda x: aj.sum(3.0 * x))
+    g = f(x)
+    if g.flags.writeable:
+        g += 1.0
+    np.testing.assert_array_equal(f(x), [3.0, 3.0, 3.0])
+    _, pullback = aj.vjp(lambda x, y: x + y, x, x)
+    u = np.ones(3)
+    a, b = pullback(u)
+    np.testing.assert_array_equal(a, u)
+    np.testing.assert_array_equal(b, u)
+
+
+def test_deep_programs_do_not_recurse() -> None:
+    def deep(x: Any) -> Any:
+        for _ in range(5000):
+            x = x * 1.0
+        return x
+
+    assert aj.grad(deep)(2.0) == 1.0
+    assert aj.jacobian(deep, 2.0).dense() == 1.0
