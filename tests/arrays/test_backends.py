@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import FUNCTIONS
+from adjoint.arrays.dispatch import FUNCTIONS, backend
 from adjoint.errors import BackendError, InPlaceError
 
 BACKENDS = ("numpy", "torch", "jax")
@@ -51,7 +51,7 @@ def plain(x: Any) -> Any:
     """A result in NumPy's arrays."""
     if isinstance(x, (list, tuple)):
         return [plain(part) for part in x]
-    return np.asarray(x) if isinstance(x, (np.ndarray, np.generic)) else xp.backend(type(x)).to_numpy(x)
+    return np.asarray(x) if isinstance(x, (np.ndarray, np.generic)) else backend(type(x)).to_numpy(x)
 
 
 def in_dtype(x: Any, dtype: str) -> Any:
@@ -249,7 +249,7 @@ SAMPLES: dict[str, Samples] = {
     "kl_div": [*losses(np.log(CHANCES), CHANCES[::-1]), (np.log(CHANCES), np.eye(4)[:, :3], "batchmean")],
     "hinge_loss": losses(LOGITS, SIGNS),
 }  # fmt: skip
-OTHERWISE = {"hold", "release", "sgd_update", "adam_update"}  # tested below
+OTHERWISE = {"hold", "verify", "release", "sgd_update", "adam_update"}  # tested below
 NAMING = {"astype", "zeros", "full", "eye", "asarray"}  # these are told a dtype
 
 
@@ -433,10 +433,11 @@ def test_arrays_of_two_backends_are_refused() -> None:
 def test_torch_notices_changes_in_place() -> None:
     x = torch.ones(3)
     mark = xp.hold(x)
-    xp.release(x, mark)
+    xp.verify(x, mark)
     x += 1
     with pytest.raises(InPlaceError, match=r"\(3,\)"):
-        xp.release(x, mark)
+        xp.verify(x, mark)
+    xp.release(x, mark)
 
 
 def test_softplus_is_exact_far_out_in_float64() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,3 +85,26 @@ def distances(x: np.ndarray) -> np.ndarray:
     """‖xᵢ - xⱼ‖² for all pairs of rows (n, n)."""
     square = np.sum(x**2, axis=1)
     return np.maximum(square[:, None] + square[None, :] - 2 * x @ x.T, 0.0)
+
+
+@dataclass(frozen=True)
+class Unlit:
+    """Pixels that are black in every digit trained on: no gradient ever reached their weights, only weight decay did.
+
+    `shrunk` is the factor by which those weights became smaller, at the pixel where it differs most from `predicted`,
+    the product of 1 - lr·decay over all steps.
+    """
+
+    pixels: tuple[int, ...]
+    shrunk: float
+    predicted: float
+
+
+def unlit(net: nn.Sequential, initial: nn.Sequential, train: Dataset, rates: Sequence[float], decay: float) -> Unlit:
+    """Those pixels, and whether their weights did what they must."""
+    pixels = np.flatnonzero(np.all(train.x == 0, axis=0))
+    predicted = float(np.prod(1 - decay * np.array(rates)))
+    before, after = (np.linalg.norm(n[0].weight[:, pixels].astype(np.float64), axis=0) for n in (initial, net))
+    ratios = after / before
+    shrunk = float(ratios[np.argmax(np.abs(ratios - predicted))]) if len(pixels) else predicted
+    return Unlit(tuple(map(int, pixels)), shrunk, predicted)

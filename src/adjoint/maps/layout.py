@@ -389,7 +389,7 @@ class Roll(LinearMap):
 
 
 class DiagonalPart(LinearMap):
-    """The main diagonals of square matrices, (…, n, n) to (…, n); the adjoint makes diagonal matrices.
+    """The main diagonals of matrices, (…, m, n) to (…, min(m, n)); the adjoint makes diagonal matrices.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.DiagonalPart((2, 2)).T @ np.array([1.0, 2.0])
@@ -404,13 +404,15 @@ class DiagonalPart(LinearMap):
 
     @property
     def out_shape(self) -> Space:
-        """Without the last axis."""
-        return self.in_shape[:-1]
+        """One axis for the last two."""
+        return (*self.in_shape[:-2], min(self.in_shape[-2:]))
 
     def apply(self, v: Any) -> Any:
         """The diagonals of v."""
         return xp.diagonal(v)
 
     def adjoint(self, u: Any) -> Any:
-        """Diagonal matrices with u."""
-        return xp.diagonal_matrix(u)
+        """Diagonal matrices with u, padded where they are not square."""
+        square, k = xp.diagonal_matrix(u), u.shape[-1]
+        missing = [(0, n - k) for n in self.in_shape[-2:]]
+        return xp.pad(square, [(0, 0)] * (len(u.shape) - 1) + missing) if any(b for _, b in missing) else square

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import is_array
+from adjoint.arrays.dispatch import is_array, is_floating
 from adjoint.arrays.traced import Traced
 from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Cast, Diagonal, Identity
@@ -34,6 +34,17 @@ diagonal_matrix = operation(xp.diagonal_matrix, lambda z, x: DiagonalPart(shape_
 astype = operation(xp.astype, lambda z, x, dtype: Cast(x.dtype, dtype, shape_of(x)))
 copy = operation(xp.copy, lambda z, x: Identity(shape_of(x)))
 take_along = operation(xp.take_along, lambda z, x, indices, axis=-1: TakeAlong(plain(indices), axis, shape_of(x)))
+
+
+def astype_traced(x: Traced, dtype: Any) -> Any:
+    """A cast to another floating dtype is linear; one to integers or truth values is constant."""
+    z = xp.astype(x.value, dtype)
+    if not is_floating(z.dtype):
+        return plain(z)
+    return record(x.tape, z, (x,), (Cast(x.dtype, dtype, shape_of(x)),))
+
+
+xp.astype.table[Traced] = astype_traced  # type: ignore[attr-defined]
 
 
 def take_rule(z: Any, x: Any, indices: Any, axis: int = 0) -> LinearMap:

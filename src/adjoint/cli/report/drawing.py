@@ -1,4 +1,4 @@
-"""Matplotlib's figures as SVG that is part of a page: its colours are the page's, in the light and in the dark."""
+"""Matplotlib's figures as SVG that is part of a page: its colours and letters are the page's, in the light and the dark."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import matplotlib as mpl
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from markupsafe import Markup
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Colours that stand for the variables of page.css.
-INK, MUTED, LINE, BLUE, ORANGE = (f"#00000{i}" for i in range(1, 6))
+INK, MUTED, LINE, BLUE, ORANGE = "#000001", "#000002", "#000003", "#000004", "#000005"
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", BLUE: "--blue", ORANGE: "--orange"}
 
 STYLE = {
+    "axes.axisbelow": True,
     "axes.edgecolor": LINE,
     "axes.grid": True,
-    "axes.grid.axis": "y",
     "axes.labelcolor": MUTED,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -30,6 +32,8 @@ STYLE = {
     "font.size": 9,
     "grid.color": LINE,
     "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
     "svg.fonttype": "none",
@@ -37,30 +41,68 @@ STYLE = {
     "text.color": INK,
     "xtick.color": MUTED,
     "xtick.major.size": 0,
-    "xtick.minor.size": 0,
     "ytick.color": MUTED,
     "ytick.major.size": 0,
-    "ytick.minor.size": 0,
 }
+NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Drawing:
-    """A figure of one plot; `svg` is what goes into the page once it is drawn."""
+    """A figure with one plot, `axes`; `svg` is the element for the page, empty until the drawing is done."""
 
-    def __init__(self, width: float, height: float, label: str) -> None:
-        self.figure = Figure(figsize=(width, height), layout="constrained")
-        self.canvas = FigureCanvasSVG(self.figure)
-        self.axes: Axes = self.figure.add_subplot()
-        self.label = label
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
+        self.svg = Markup()
 
-    @property
-    def svg(self) -> Markup:
-        """The figure as an element whose width is the page's business."""
+
+@contextmanager
+def drawing(width: float, height: float, label: str) -> Iterator[Drawing]:
+    """A drawing of so many inches; `label` says what it shows to who cannot see it.
+
+    >>> with drawing(2, 1, "a line") as d:
+    ...     _ = d.axes.plot([1, 2, 3], color=BLUE)
+    >>> str(d.svg)[:59], "var(--blue)" in d.svg
+    ('<svg role="img" aria-label="a line" viewBox="0 0 144.0 72.0', True)
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        made = Drawing(figure.add_subplot())
+        yield made
         file = io.StringIO()
-        self.figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-        text = file.getvalue()
-        text = text[text.index("<svg") :]
-        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-        size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', text)
-        ...
-        return Markup(text)
+        figure.savefig(file, format="svg", transparent=True, metadata=NOTHING)
+    made.svg = element(file.getvalue(), label, 72.0 * width, 72.0 * height)
+
+
+def element(text: str, label: str, width: float, height: float) -> Markup:
+    """Matplotlib's file without what only a file needs: prolog, fixed size, fonts, names that no one refers to."""
+    text = re.sub(r".*?<svg.*?>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[\w.]+_\d+"| font-family: [^;"]*;|\n', "", text)
+    text = re.sub(r"(?<=\d\.\d\d)\d+", "", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    head = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.1f} {height:.1f}">'
+    return Markup(head + re.sub(r" {2,}", " ", text))  # noqa: S704 - Matplotlib escapes what it writes
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"], ticks: int = 5) -> None:
+    """Make one axis logarithmic, its powers of ten written plainly."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(numticks=ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+
+
+def power(value: float) -> str:
+    """A number as people write it on an axis.
+
+    >>> power(1e-7), power(0.1), power(100.0)
+    ('10⁻⁷', '0.1', '100')
+    """
+    if 0.01 <= value <= 1000:
+        return f"{value:g}"
+    digits, exponent = f"{value:.0e}".split("e")
+    return f"{'' if digits == '1' else f'{digits}·'}10{str(int(exponent)).translate(SUPERSCRIPTS)}"
