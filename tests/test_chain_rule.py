@@ -42,11 +42,15 @@ WORKED_B = np.array([0.5, -2.0])
 
 
 @pytest.mark.covers("F02")
-@pytest.mark.parametrize("layer", [lambda X, W, b: X @ W + b, aj.affine, lambda X, W, b: aj.linear(X, aj.swapaxes(W, 0, 1), b)])
+@pytest.mark.parametrize(
+    "layer", [lambda X, W, b: X @ W + b, aj.affine, lambda X, W, b: aj.linear(X, aj.swapaxes(W, 0, 1), b)]
+)
 def test_the_worked_numbers(layer: Any) -> None:
     """Y = XW + b and L = ΣY: dW = Xᵀ dY, dX = dY Wᵀ, db = 1ᵀ dY with dY of ones."""
     np.testing.assert_array_equal(layer(WORKED_X, WORKED_W, WORKED_B), [[2.5, -1.0], [-0.5, 1.0], [1.5, 2.0]])
-    loss, (dX, dW, db) = aj.value_and_grad(lambda X, W, b: aj.sum(layer(X, W, b)), (0, 1, 2))(WORKED_X, WORKED_W, WORKED_B)
+    loss, (dX, dW, db) = aj.value_and_grad(lambda X, W, b: aj.sum(layer(X, W, b)), (0, 1, 2))(
+        WORKED_X, WORKED_W, WORKED_B
+    )
     assert loss == 5.5
     np.testing.assert_array_equal(dW, [[2.0, 2.0], [2.0, 2.0]])
     np.testing.assert_array_equal(dX, [[3.0, 2.0], [3.0, 2.0], [3.0, 2.0]])
@@ -113,7 +117,7 @@ def test_a_network_costs_backward_the_same_order_as_forward() -> None:
 
 @pytest.mark.covers("F13")
 def test_a_gradient_is_a_covector() -> None:
-    """In new coordinates x = T z vectors change by T⁻¹, gradients by Tᵀ; their pairing, the directional derivative, stays."""
+    """In new coordinates x = T z vectors change by T⁻¹, gradients by Tᵀ; their pairing ⟨∇f, v⟩ stays."""
     T = normal(3, 3) + 3.0 * np.eye(3)
     x, v = normal(3, seed=1), normal(3, seed=2)
     A = normal(3, 3, seed=3)

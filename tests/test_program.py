@@ -25,7 +25,10 @@ EXPRESSIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "row vector": (lambda x: x @ A, "Dense: (3,) → (3,)"),
     "chain": (lambda x: A @ np.tanh(B @ x), "Dense @ Diagonal @ Dense: (3,) → (3,)"),
     "residual": (lambda x: x + A @ np.tanh(B @ x), "[I + Dense @ Diagonal @ Dense]: (3,) → (3,)"),
-    "two residuals": (lambda x: (lambda y: y + np.sin(B @ y))(x + A @ x), "[I + Diagonal @ Dense] @ [I + Dense]: (3,) → (3,)"),
+    "two residuals": (
+        lambda x: (lambda y: y + np.sin(B @ y))(x + A @ x),
+        "[I + Diagonal @ Dense] @ [I + Dense]: (3,) → (3,)",
+    ),
     "parallel": (lambda x: A @ x + B @ x + x, "[I + Dense + Dense]: (3,) → (3,)"),
     "negative": (lambda x: -x, "-I: (3,) → (3,)"),
     "number": (lambda x: 2.0 * x, "2 I: (3,) → (3,)"),
@@ -101,7 +104,10 @@ def test_a_program_can_be_swept_again_and_again() -> None:
     np.testing.assert_array_equal(J @ X, J @ X)
 
 
-@pytest.mark.parametrize("f", [lambda x, y: (A @ x, x * y), lambda x, y: (y, wheatstone(x), np.ones(2)), lambda x, y: (aj.sum(x) * y, aj.sum(y))])
+@pytest.mark.parametrize(
+    "f",
+    [lambda x, y: (A @ x, x * y), lambda x, y: (y, wheatstone(x), np.ones(2)), lambda x, y: (aj.sum(x) * y, aj.sum(y))],
+)
 def test_several_inputs_and_outputs(f: Callable[..., Any]) -> None:
     y = normal(3, seed=4)
     J = aj.jacobian(f, X, y)
@@ -141,7 +147,9 @@ def test_the_chain_rule_is_a_product_in_reverse_order() -> None:
     np.testing.assert_allclose(whole.dense(), matrices[2] @ matrices[1] @ matrices[0], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(product.dense(), whole.dense(), rtol=1e-12, atol=1e-15)
     u = normal(3, seed=6)
-    np.testing.assert_allclose(whole.T @ u, matrices[0].T @ (matrices[1].T @ (matrices[2].T @ u)), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        whole.T @ u, matrices[0].T @ (matrices[1].T @ (matrices[2].T @ u)), rtol=1e-12, atol=1e-15
+    )
     assert not np.allclose(whole.dense(), matrices[0] @ matrices[1] @ matrices[2])
 
 

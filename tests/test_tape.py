@@ -18,7 +18,17 @@ from adjoint.errors import InPlaceError, TraceError
 # Escaped values
 
 
-@pytest.mark.parametrize("use", [lambda x: x * 2.0, lambda x: 2.0 - x, aj.sin, lambda x: x[0], lambda x: aj.softmax(x), lambda x: aj.concatenate([x, x])])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: x * 2.0,
+        lambda x: 2.0 - x,
+        aj.sin,
+        lambda x: x[0],
+        lambda x: aj.softmax(x),
+        lambda x: aj.concatenate([x, x]),
+    ],
+)
 def test_a_value_that_leaves_its_transform_says_so(use: Callable[[Any], Any]) -> None:
     kept: list[Any] = []
     aj.grad(lambda x: (kept.append(x * 1.0), aj.sum(x))[1])(np.ones(3))
@@ -144,7 +154,9 @@ def test_two_jacobians_hold_one_constant() -> None:
 
 
 @pytest.mark.covers("F11")
-@pytest.mark.parametrize("view", [lambda A: A.T, lambda A: A[:2], lambda A: A.reshape(-1)[:6].reshape(2, 3), lambda A: A[::-1].T])
+@pytest.mark.parametrize(
+    "view", [lambda A: A.T, lambda A: A[:2], lambda A: A.reshape(-1)[:6].reshape(2, 3), lambda A: A[::-1].T]
+)
 def test_the_base_of_a_view_is_held_too(view: Callable[[Any], Any]) -> None:
     A = np.arange(9.0).reshape(3, 3).copy()
     part = view(A)
@@ -241,7 +253,10 @@ def test_a_raw_array_that_adds_a_traced_value_in_place() -> None:
 
 
 @pytest.mark.covers("F11")
-@pytest.mark.parametrize("change", [lambda A: A.add_(1.0), lambda A: A.T.mul_(2.0), lambda A: A[0].zero_(), lambda A: A.view(-1)[3:].fill_(7.0)])
+@pytest.mark.parametrize(
+    "change",
+    [lambda A: A.add_(1.0), lambda A: A.T.mul_(2.0), lambda A: A[0].zero_(), lambda A: A.view(-1)[3:].fill_(7.0)],
+)
 def test_pytorch_tensors_changed_in_place_are_noticed(change: Callable[[Any], Any]) -> None:
     A, x = torch.ones(2, 2), torch.ones(2)
     y, J = aj.linearize(lambda x: A @ torch.tanh(x), x)

@@ -36,7 +36,9 @@ def close(got: Any, wanted: Any, terms: int = 64) -> None:
     assert len(got) == len(wanted)
     for a, b in zip(got, wanted, strict=True):
         assert np.shape(a) == np.shape(b)
-        np.testing.assert_allclose(a, b, rtol=0, atol=terms * UNIT * max(1.0, float(np.abs(np.asarray(b)).max(initial=0.0))))
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=terms * UNIT * max(1.0, float(np.abs(np.asarray(b)).max(initial=0.0)))
+        )
 
 
 X, W1, W2, B1 = normal(3, 4), normal(5, 4, seed=1), normal(2, 5, seed=2), normal(5, seed=3)
@@ -365,7 +367,10 @@ def test_perturbations_are_not_confused() -> None:
     assert aj.grad(lambda x: x * aj.grad(lambda y: x + y)(1.0))(1.0) == 1.0
     assert aj.grad(lambda x: x * aj.grad(lambda y: x * y)(2.0))(3.0) == 6.0
     assert aj.grad(lambda x: aj.grad(lambda y: x * y * y)(x * 2.0))(3.0) == 24.0
-    assert aj.jvp(lambda x: x * aj.jvp(lambda y: x + y, (1.0,), (np.float64(1.0),))[1], (1.0,), (np.float64(1.0),))[1] == 1.0
+    assert (
+        aj.jvp(lambda x: x * aj.jvp(lambda y: x + y, (1.0,), (np.float64(1.0),))[1], (1.0,), (np.float64(1.0),))[1]
+        == 1.0
+    )
     assert aj.grad(lambda x: aj.jvp(lambda y: x * y, (2.0,), (x,))[1])(3.0) == 6.0
     assert aj.grad(lambda x: aj.vjp(lambda y: x * y, np.float64(2.0))[1](x)[0])(3.0) == 6.0
 
@@ -399,7 +404,13 @@ def test_derivatives_of_random_programs_nest(values: list[float], seed: int) -> 
     def program(lib: Any, x: Any) -> Any:
         y = x
         for step in steps:
-            y = [lambda y: lib.sin(y) + x, lambda y: y * x, lambda y: lib.tanh(y), lambda y: y / (2.0 + x * x), lambda y: y - lib.sum(y)][step](y)
+            y = [
+                lambda y: lib.sin(y) + x,
+                lambda y: y * x,
+                lambda y: lib.tanh(y),
+                lambda y: y / (2.0 + x * x),
+                lambda y: y - lib.sum(y),
+            ][step](y)
         return lib.sum(y * y)
 
     x = np.array(values)
@@ -416,7 +427,7 @@ def test_derivatives_of_random_programs_nest(values: list[float], seed: int) -> 
 def test_a_loss_must_be_a_scalar() -> None:
     with pytest.raises(aj.ShapeError, match=r"scalar loss.*of shape \(2,\): reduce it with aj.sum or aj.mean"):
         aj.grad(lambda x: x * x)(np.ones(2))
-    with pytest.raises(aj.ShapeError, match="type tuple.*has_aux=True"):
+    with pytest.raises(aj.ShapeError, match=r"type tuple.*has_aux=True"):
         aj.grad(lambda x: (aj.sum(x), x))(np.ones(2))
     with pytest.raises(aj.ShapeError, match=r"of shape \(1,\)"):
         aj.grad(lambda x: x[:1])(np.ones(2))
@@ -424,7 +435,15 @@ def test_a_loss_must_be_a_scalar() -> None:
         aj.grad(lambda x: "loss")(np.ones(2))
 
 
-@pytest.mark.parametrize("transform", [aj.grad(aj.sum), lambda x: aj.linearize(aj.sum, x), lambda x: aj.vjp(aj.sum, x), lambda x: aj.jvp(aj.sum, (x,), (x,))])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        aj.grad(aj.sum),
+        lambda x: aj.linearize(aj.sum, x),
+        lambda x: aj.vjp(aj.sum, x),
+        lambda x: aj.jvp(aj.sum, (x,), (x,)),
+    ],
+)
 @pytest.mark.parametrize("x", [np.arange(3), np.ones(2, bool), torch.arange(3), jnp.arange(3), np.ones(2, complex)])
 def test_only_floating_numbers_have_a_derivative(transform: Callable[[Any], Any], x: Any) -> None:
     with pytest.raises(aj.DtypeError, match="only real floating numbers"):
@@ -498,7 +517,7 @@ def test_everything_works_under_jit() -> None:
     @jax.jit
     def everything(x: Any, w: Any, v: Any) -> Any:
         traces.append(1)
-        y, J = aj.linearize(lambda w: aj.tanh(x @ w), w)
+        J = aj.linearize(lambda w: aj.tanh(x @ w), w)[1]
         return aj.grad(step, 1)(x, w, t), aj.hvp(lambda w: step(x, w, t), w, v), J.T @ (J @ v), J.dense()
 
     J = aj.jacobian(lambda w: aj.tanh(x @ w), w)

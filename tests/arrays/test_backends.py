@@ -319,10 +319,10 @@ def test_getitem_and_put_read_keys_as_numpy_does(data: Any) -> None:
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4))
     key = data.draw(hnp.basic_indices(shape, allow_newaxis=True))
     x = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
-    for backend in BACKENDS[1:]:
-        np.testing.assert_array_equal(plain(xp.getitem(moved(x, backend), key)), x[key])
+    for name in BACKENDS[1:]:
+        np.testing.assert_array_equal(plain(xp.getitem(moved(x, name), key)), x[key])
         u = np.array(x[key])
-        np.testing.assert_array_equal(plain(xp.put(moved(u, backend), key, shape)), xp.put(u, key, shape))
+        np.testing.assert_array_equal(plain(xp.put(moved(u, name), key, shape)), xp.put(u, key, shape))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -64,9 +64,19 @@ def test_report_reads_as_a_table() -> None:
 
 def test_trees_modules_and_constants() -> None:
     net = aj.nn.MLP((3, 4, 2), rng=0)
-    report = aj.check(lambda net, batch: aj.cross_entropy(net(batch["x"]), batch["t"]), net, {"x": normal(5, 3), "t": np.array([0, 1, 1, 0, 1])})
+    report = aj.check(
+        lambda net, batch: aj.cross_entropy(net(batch["x"]), batch["t"]),
+        net,
+        {"x": normal(5, 3), "t": np.array([0, 1, 1, 0, 1])},
+    )
     assert report, report
-    assert [row.operand for row in report.rows] == ["net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias", "batch['x']"]
+    assert [row.operand for row in report.rows] == [
+        "net.0.weight",
+        "net.0.bias",
+        "net.2.weight",
+        "net.2.bias",
+        "batch['x']",
+    ]
     assert "float32 were checked in float64" in str(report)
 
 
@@ -262,7 +272,10 @@ def test_not_a_number_in_the_value() -> None:
     assert report.findings == ("x: value[1] is nan, so there is nothing to differentiate",)
 
 
-@pytest.mark.parametrize(("f", "x", "entry"), [(aj.sqrt, [4.0, 0.0], "x[1]"), (lambda x: aj.where(x > 0, x * aj.log(x), 0.0), [0.0, 1.0], "x[0]")])
+@pytest.mark.parametrize(
+    ("f", "x", "entry"),
+    [(aj.sqrt, [4.0, 0.0], "x[1]"), (lambda x: aj.where(x > 0, x * aj.log(x), 0.0), [0.0, 1.0], "x[0]")],
+)
 def test_infinite_or_undefined_derivative(f: Any, x: list[float], entry: str) -> None:
     report = aj.check(f, np.array(x))
     assert report.findings[0].startswith(f"{entry}: the derivative (Jᵀ applied to ones) is ")

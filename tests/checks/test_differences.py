@@ -36,7 +36,9 @@ def test_known_derivative(name: str) -> None:
 
 
 @pytest.mark.covers("F07")
-@pytest.mark.parametrize("f", [np.abs, lambda x: np.maximum(x, 0.0), np.sign, np.floor, lambda x: np.where(x > 0, x, 1.01 * x)])
+@pytest.mark.parametrize(
+    "f", [np.abs, lambda x: np.maximum(x, 0.0), np.sign, np.floor, lambda x: np.where(x > 0, x, 1.01 * x)]
+)
 def test_kink_is_found_where_it_is(f: Callable[[Any], Any]) -> None:
     x = np.array([0.0, 0.4, -1.3])
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -95,7 +95,9 @@ def test_nonlinear(name: str) -> None:
 
 
 @pytest.mark.covers("M01")
-@pytest.mark.parametrize(("table", "name"), [(AFFINE, "W x + b"), (NONLINEAR, "relu"), (NONLINEAR, "product"), (NONLINEAR, "one entry")])
+@pytest.mark.parametrize(
+    ("table", "name"), [(AFFINE, "W x + b"), (NONLINEAR, "relu"), (NONLINEAR, "product"), (NONLINEAR, "one entry")]
+)
 def test_the_counterexample_is_one(table: dict[str, Any], name: str) -> None:
     f, like = table[name]
     example = aj.is_linear(f, *like).counterexample

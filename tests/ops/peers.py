@@ -69,9 +69,9 @@ def hinge_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
 
 
 SAME_NAME = (
-    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log", "log10", "log1p",
-    "log2", "logaddexp", "maximum", "minimum", "reciprocal", "relu", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "square", "tan",
-    "tanh", "where", "matmul", "flatten", "abs", "negative", "reshape",
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "flatten",
+    "log", "log10", "log1p", "log2", "matmul", "negative", "reciprocal", "relu", "reshape", "rsqrt", "sigmoid", "sin",
+    "sinh", "sqrt", "square", "tan", "tanh", "where",
 )  # fmt: skip
 SAME_NAME_IN_F = (
     "celu", "cross_entropy", "elu", "gelu", "hardswish", "hardtanh", "l1_loss", "leaky_relu", "linear",
@@ -124,8 +124,12 @@ TORCH: dict[str, Peer] = {
     "prod": prod,
     "norm": lambda x, axis=None, keepdims=False: torch.linalg.vector_norm(x, 2, axis, keepdims),
     "logsumexp": lambda x, axis=None, keepdims=False: torch.logsumexp(x, dims(x, axis), keepdims),
-    "std": lambda x, axis=None, keepdims=False, correction=0: torch.std(x, axis, correction=correction, keepdim=keepdims),
-    "var": lambda x, axis=None, keepdims=False, correction=0: torch.var(x, axis, correction=correction, keepdim=keepdims),
+    "std": lambda x, axis=None, keepdims=False, correction=0: torch.std(
+        x, axis, correction=correction, keepdim=keepdims
+    ),
+    "var": lambda x, axis=None, keepdims=False, correction=0: torch.var(
+        x, axis, correction=correction, keepdim=keepdims
+    ),
     "cumulative_sum": lambda x, axis=-1: torch.cumsum(x, axis),
     "reversed_cumulative_sum": lambda x, axis=-1: torch.flip(torch.cumsum(torch.flip(x, (axis,)), axis), (axis,)),
     "compensated_sum": lambda x, axis=-1: torch.sum(x, axis),
@@ -154,7 +158,9 @@ TORCH: dict[str, Peer] = {
 }
 
 JAX: dict[str, Peer] = {
-    "getitem": lambda x, key: x[key if not isinstance(key, tuple) else tuple(jnp.array(k) if isinstance(k, list) else k for k in key)],
+    "getitem": lambda x, key: x[
+        key if not isinstance(key, tuple) else tuple(jnp.array(k) if isinstance(k, list) else k for k in key)
+    ],
     "put": lambda u, key, shape: jnp.zeros(shape).at[key].set(u),
     "take": lambda x, indices, axis=0: jnp.take(x, indices, axis),
     "take_along": lambda x, indices, axis=-1: jnp.take_along_axis(x, indices, axis),

@@ -61,7 +61,9 @@ def test_equal_largest_share_the_derivative() -> None:
 @pytest.mark.covers("F08")
 def test_largest_is_a_selection() -> None:
     x = np.array([[1.0, 5.0, 3.0], [7.0, 2.0, 6.0]])
-    np.testing.assert_array_equal(aj.jacobian(lambda x: aj.max(x, 1), x).dense(), [[[0, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]]])
+    np.testing.assert_array_equal(
+        aj.jacobian(lambda x: aj.max(x, 1), x).dense(), [[[0, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]]]
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -1,5 +1,8 @@
-"""Every differentiable function of the seam, on every sample: both derivatives against each other, against differences,
-again for the second order; the backends against each other; float32 against float64; values and gradients against peers."""
+"""Every differentiable function of the seam on every sample.
+
+Both directions against each other and against differences, again for the second order; the backends against each other;
+float32 against float64; values and gradients against peers.
+"""
 
 from __future__ import annotations
 
@@ -80,13 +83,13 @@ def results(sample: Sample, move: Callable[[Any], Any], dtype: str = "float64") 
     y, pullback = aj.vjp(of, *floats)
     u = trees.map(lambda part, like: move(part.astype(numpy_of(like).dtype)), cotangents(y), y)
     values, gradients = trees.flatten(y)[0], pullback(u)
-    assert [backend(type(x)) for x in (*values, *gradients)] == [backend(type(floats[0]))] * (len(values) + len(gradients))
+    assert {backend(type(x)) for x in (*values, *gradients)} == {backend(type(floats[0]))}
     return [numpy_of(x) for x in values], [numpy_of(x) for x in gradients]
 
 
 def assert_alike(got: Sequence[Any], wanted: Sequence[Any], sample: Sample, unit: float = 2.0**-52) -> None:
-    """Equal up to rounding: 32 units for what a library's exp or erf may lose, one for every term that is summed, and as
-    much more as large operands lose in an exponent."""
+    """Equal up to rounding: 32 units for what a library's exp or erf may lose, one for every term that is summed, and
+    as much more as large operands lose in an exponent."""
     sizes = [np.asarray(x) for x in sample.make() if floating(x)]
     terms = 32 + sum(x.size for x in sizes)
     largest = max(float(np.abs(x).max(initial=1.0)) for x in sizes)
@@ -191,7 +194,9 @@ def by_torch(sample: Sample) -> tuple[list[Any], list[Any]]:
     outputs = [y] if isinstance(y, torch.Tensor) else list(y)
     parts = [torch.tensor(u) for u in trees.flatten(cotangents([x.detach().numpy() for x in outputs]))[0]]
     pairs = [(x, u) for x, u in zip(outputs, parts, strict=True) if x.requires_grad]
-    found = torch.autograd.grad([x for x, _ in pairs], floats, [u for _, u in pairs], allow_unused=True, materialize_grads=True)
+    found = torch.autograd.grad(
+        [x for x, _ in pairs], floats, [u for _, u in pairs], allow_unused=True, materialize_grads=True
+    )
     return [x.detach().numpy() for x in outputs], [g.numpy() for g in found]
 
 

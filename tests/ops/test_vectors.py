@@ -17,7 +17,11 @@ from hypothesis.extra import numpy as hnp
 
 import adjoint as aj
 
-BACKENDS: dict[str, Callable[[Any], Any]] = {"numpy": np.array, "torch": torch.tensor, "jax": jnp.array}
+BACKENDS: dict[str, Callable[[Any], Any]] = {
+    "numpy": np.array,
+    "torch": lambda x: torch.tensor(np.asarray(x)),
+    "jax": jnp.array,
+}
 every = pytest.mark.parametrize("move", BACKENDS.values(), ids=BACKENDS.keys())
 NUMBERS = st.floats(-100, 100).map(lambda x: round(x, 3))
 VECTORS = hnp.arrays(np.float64, st.integers(1, 6), elements=NUMBERS)
@@ -107,9 +111,20 @@ def test_outer_and_hadamard_products(move: Callable[[Any], Any]) -> None:
 @pytest.mark.covers("V04")
 @every
 @pytest.mark.parametrize(
-    ("left", "right"), [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 1, 2, 3), (4, 3, 1)), ((0, 3), (3, 2))]
+    ("left", "right"),
+    [
+        ((3,), (3,)),
+        ((2, 3), (3,)),
+        ((3,), (3, 2)),
+        ((2, 3), (3, 4)),
+        ((5, 2, 3), (5, 3, 4)),
+        ((5, 1, 2, 3), (4, 3, 1)),
+        ((0, 3), (3, 2)),
+    ],
 )
-def test_products_keep_the_outer_dimensions(move: Callable[[Any], Any], left: tuple[int, ...], right: tuple[int, ...]) -> None:
+def test_products_keep_the_outer_dimensions(
+    move: Callable[[Any], Any], left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
     x, y = normal(*left), normal(*right, seed=1)
     product = aj.matmul(move(x), move(y))
     close(product, np.matmul(x, y))
@@ -132,8 +147,8 @@ def test_transpose_identity_diagonal_and_zero(move: Callable[[Any], Any]) -> Non
 
 @pytest.mark.covers("V05")
 def test_where_each_occurs_in_a_network() -> None:
-    """The transpose takes gradients back, the identity is a residual connection, the diagonal an activation, zero what a
-    frozen path lets through."""
+    """The transpose takes gradients back; the identity is a residual connection, the diagonal an activation, zero what
+    a frozen path lets through."""
     W, x, u = normal(3, 4), normal(4), normal(3, seed=1)
     np.testing.assert_array_equal(aj.vjp(lambda x: W @ x, x)[1](u)[0], W.T @ u)
     close(aj.jacobian(lambda x: x + aj.stop_gradient(x) ** 2, x).dense(), np.eye(4))

@@ -26,7 +26,7 @@ _OWNERS = {
     ("jax", "Tracer"): (DEVICE, "adjoint.arrays.jax"),
     ("adjoint", "ShapeArray"): (SHAPES, "adjoint.arrays.shapes"),
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS: dict[str, Any] = {}
 
 
 @functools.cache
@@ -62,7 +62,8 @@ def backend(kind: type) -> ModuleType:
 
 def is_array(x: Any) -> bool:
     """Whether `x` is an array of some backend, or a traced value (Python numbers and lists are not)."""
-    known = _known(type(x))
+    kind: type = type(x)
+    known = _known(kind)
     return known is not None and known[0] != SCALAR
 
 

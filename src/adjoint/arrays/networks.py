@@ -245,7 +245,7 @@ def smooth_l1_loss(x: Array, target: Array, /, reduction: str = "mean", beta: fl
 
 @composition
 def binary_cross_entropy(p: Array, target: Array, /, reduction: str = "mean") -> Array:
-    """-(t log p + (1 - t) log(1 - p)), the logarithms bounded below by -100 as PyTorch's; their slope is 0 at the bound.
+    """-(t log p + (1 - t) log(1 - p)), the logarithms bounded below by -100 as PyTorch's; there their slope is 0.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.binary_cross_entropy(np.array([0.5, 0.25]), np.array([1.0, 0.0]), reduction="none").tolist()

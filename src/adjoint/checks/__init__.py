@@ -1,4 +1,4 @@
-"""Checks: is a derivative right, is a function linear. Evidence from outside the tape: inner products and differences."""
+"""Is a derivative right, is a function linear? Evidence from outside the tape: inner products and differences."""
 
 from adjoint.checks.derivatives import check
 from adjoint.checks.linearity import Linearity, is_linear

@@ -27,14 +27,15 @@ ATTEMPTS = 6
 def check(f: Callable[..., Any], *args: Any, wrt: int | Sequence[int] | None = None, seed: int = 0) -> Report:
     """Is f's derivative at the arguments right? Checks every floating array in them, in trees and modules too.
 
-    The dot test ⟨J v, u⟩ = ⟨v, Jᵀ u⟩ compares the two directions with each other; central differences in float64 compare
-    J v with f itself, along random directions and, for small operands, every entry; a small J is compared as a dense
-    matrix too. Tolerances come from the step, the value's size and what the extrapolation left uncertain. At a kink
-    (relu at 0) there is no derivative to compare with: the check steps beside it and says so.
+    The dot test ⟨J v, u⟩ = ⟨v, Jᵀ u⟩ compares the two directions with each other; central differences in float64
+    compare J v with f itself, along random directions and, for small operands, every entry; a small J is compared as a
+    dense matrix too. Tolerances come from the step, the value's size and what the extrapolation left uncertain. At a
+    kink (relu at 0) there is no derivative to compare with: the check steps beside it and says so.
 
     `wrt` chooses arguments by position; without it all, and the parameters of f where f is a module. The report is true
     when all is right; printed, it names the operands and entries that disagree; `raise_if_wrong()` is for tests. NaN or
-    infinity in an operand, the value or the derivative is a finding. Raises `DtypeError` where nothing is differentiable.
+    infinity in an operand, the value or the derivative is a finding. Raises `DtypeError` where there is nothing to
+    differentiate.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.check(aj.matmul, np.ones((2, 3)), np.ones((3, 4))).ok
@@ -61,7 +62,7 @@ def doubles(args: Any) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Ray:
-    """A direction in an operand's space, what the map and what differences say along it, and how far they may differ."""
+    """A direction in an operand's space, what the map and the differences say along it, and how far they may differ."""
 
     v: Vector
     pushed: Vector
@@ -102,8 +103,8 @@ class Examination:
         name, shape = self.operand.name, self.operand.shape
         bad = np.flatnonzero(~np.isfinite(self.operand.start))
         if len(bad):
-            entry = self.operand.entry(int(bad[0]))
-            return Row(name, shape, findings=(f"{entry} is {self.operand.start[bad[0]]}: {len(bad)} entries are not finite",))
+            entry, x = self.operand.entry(int(bad[0])), self.operand.start[bad[0]]
+            return Row(name, shape, findings=(f"{entry} is {x}: {len(bad)} entries are not finite",))
         if not self.n or not len(local.value):
             return Row(name, shape, notes=(f"{name}: nothing to vary" if not self.n else "the value has no entries",))
         if not self._finite(local):
@@ -123,7 +124,7 @@ class Examination:
             return False
         pulled = local.pull(self.k, np.ones(len(local.value)))[0]
         for j in np.flatnonzero(~np.isfinite(pulled))[:1]:
-            self.findings.append(f"{self.operand.entry(int(j))}: the derivative (Jᵀ applied to ones) is {pulled[j]} there")
+            self.findings.append(f"{self.operand.entry(int(j))}: the derivative (Jᵀ applied to ones) is {pulled[j]}")
             return False
         pushed = local.push(self.k, self.rng.normal(size=self.n))
         for i in np.flatnonzero(~np.isfinite(pushed))[:1]:
@@ -141,10 +142,11 @@ class Examination:
         rays = self._rays(local)
         met = np.logical_or.reduce([ray.slope.kink for ray in rays])
         self.kinks = int(met.sum())
+        where = ""
         for attempt in range(ATTEMPTS):
             if not met.any():
                 break
-            where = self.subject.output_entry(int(np.flatnonzero(met)[0]))
+            where = f"{self.operand.name}: {self.subject.output_entry(int(np.flatnonzero(met)[0]))}"
             step = AWAY * self.scale * self.rng.uniform(0.5, 1.0, self.n) * self.rng.choice([-1.0, 1.0], self.n)
             self.points[self.k] = self.operand.start + step * 2.0 ** (attempt // 2)
             beside = Local(self.subject, self.points)
@@ -152,9 +154,11 @@ class Examination:
                 local, rays = beside, self._rays(beside)
                 met = np.logical_or.reduce([ray.slope.kink for ray in rays])
         if self.kinks and not met.any():
-            self.notes.append(f"{self.operand.name}: {self.kinks} kinks avoided ({where} has one): checked a little beside")
+            self.notes.append(
+                f"{where} has a kink or jump here; {self.kinks} kinks avoided by checking a little beside"
+            )
         elif met.any():
-            self.findings.append(f"{self.operand.name}: {where} has a kink or jump here and at every point tried beside")
+            self.findings.append(f"{where} has a kink or jump here and at every point tried beside")
         return local, rays
 
     def _rays(self, local: Local) -> list[Ray]:
@@ -171,7 +175,7 @@ class Examination:
         return ray
 
     def _compare(self, local: Local, rays: list[Ray]) -> tuple[float, float, Entry | None]:
-        """The largest error, its tolerance and the entry with the largest one, which is found when something is wrong."""
+        """The largest error, its tolerance, and the entry where it is largest."""
         worst = shown = max(rays, key=worst_ratio)
         if self.n <= ENTRYWISE:
             shown = max(rays[: self.n], key=worst_ratio)
@@ -186,7 +190,7 @@ class Examination:
         return float(abs(worst.pushed[i] - worst.slope.value[i]) / size), float(worst.tolerance[i] / size), entry
 
     def _size(self, local: Local, ray: Ray) -> float:
-        """What errors are told in parts of: the largest derivative along a ray, or what can be seen beside the value."""
+        """What errors are told in parts of: the largest derivative along a ray, or what can be seen beside a value."""
         return max(ray.size, VISIBLE * float(np.abs(local.value).max())) or 1.0
 
     def _entry(self, ray: Ray) -> Entry:
@@ -211,9 +215,10 @@ class Examination:
         for ray in rays:
             size = np.maximum(np.abs(ray.pushed), 0.1 * ray.size)
             for i in np.flatnonzero((ray.tolerance > RESOLVED * size) & (ray.tolerance > floor))[:1]:
+                entry, part = self.subject.output_entry(int(i)), ray.tolerance[i] / size[i]
                 self.findings.append(
-                    f"{self.operand.name}: not checked, differences of {self.subject.output_entry(int(i))} are uncertain by "
-                    f"{ray.tolerance[i] / size[i]:.0e} of the derivative (kinks close by, or rounding)"
+                    f"{self.operand.name}: not checked, differences of {entry} are uncertain by {part:.0e} of the "
+                    "derivative (kinks close by, or rounding)"
                 )
                 return
 
@@ -227,7 +232,8 @@ class Examination:
             dense = Ray(ray.v, columns[:, j] * ray.v[j], ray.slope, ray.tolerance)
             gaps.append(float(np.abs(dense.pushed - ray.slope.value).max()) / self._size(local, ray))
             if worst_ratio(dense) > 1 >= worst_ratio(ray):
-                self.findings.append(f"{self.operand.name}: J.dense() is wrong though J @ v is right: {self._entry(dense)}")
+                entry = self._entry(dense)
+                self.findings.append(f"{self.operand.name}: J.dense() is wrong though J @ v is right: {entry}")
                 break
         return max(gaps)
 
@@ -244,7 +250,7 @@ class Examination:
         return self.scale * self.rng.normal(size=self.n), self.rng.normal(size=len(local.value))
 
     def _dot(self, local: Local, v: Vector, u: Vector) -> tuple[float, float]:
-        """The error and its tolerance, which comes from the rounding of both directions: J(3v)/3 differs from J v by it."""
+        """The error and its tolerance: the rounding of both directions, by which J(3v)/3 differs from J v."""
         pushed, pulls = local.push(self.k, v), local.pull(self.k, u)
         norms = np.linalg.norm
         size = float(max(norms(pushed), VISIBLE * norms(local.value)) * norms(u)) or 1.0
@@ -261,7 +267,7 @@ class Examination:
         """The entry where the two directions differ most, found by halving v, then u; and which of them is wrong."""
 
         def defect(v: Vector, u: Vector) -> float:
-            return max(abs(local.push(self.k, v) @ u - v @ pulled) for pulled in local.pull(self.k, u))
+            return max(abs(float(local.push(self.k, v) @ u - v @ pulled)) for pulled in local.pull(self.k, u))
 
         v = halved(v, lambda part: defect(part, u))
         u = halved(u, lambda part: defect(v, part))
@@ -273,9 +279,10 @@ class Examination:
         true = ray.slope.value[i] / ray.v[j]
         margin = ray.tolerance[i] / abs(ray.v[j])
         wrong = [name for name, x in (("J", forward), ("Jᵀ", backward)) if abs(x - true) > margin]
+        place = f"∂{self.subject.output_entry(int(i))}/∂{self.operand.entry(int(j))}"
         return (
-            f"{self.operand.name}: J and Jᵀ disagree: ∂{self.subject.output_entry(int(i))}/∂{self.operand.entry(int(j))} is "
-            f"{forward:.9g} in J, {backward:.9g} in Jᵀ and {true:.9g} by differences, so {' and '.join(wrong) or 'one'} is wrong"
+            f"{self.operand.name}: J and Jᵀ disagree: {place} is {forward:.9g} in J, {backward:.9g} in Jᵀ and "
+            f"{true:.9g} by differences, so {' and '.join(wrong) or 'one'} is wrong"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,10 @@ class Slope:
 def slope(g: Curve, centre: Vector, noise: Vector) -> Slope:
     """The derivative of g at 0 by central differences D(h) = (g(h) - g(-h)) / 2h with h halved until nothing is gained.
 
-    D has an error in h², h⁴, …: the extrapolation D(h) + (D(h) - D(2h))/(4ᵏ - 1) takes one after the other away, and what
-    it changes estimates the error (Ridders 1982); to that comes rounding, the size of `noise` over h. Tiny steps tell
-    first where about the derivative lies, so that steps too large for g cannot agree by accident, and where the slopes
-    from the left and the right differ however small the step. `centre` is g(0).
+    D has an error in h², h⁴, …: the extrapolation D(h) + (D(h) - D(2h))/(4ᵏ - 1) takes one after the other away, and
+    what it changes estimates the error (Ridders 1982); to that comes rounding, the size of `noise` over h. Tiny steps
+    tell first where about the derivative lies, so that steps too large for g cannot agree by accident, and where the
+    slopes from the left and the right differ however small the step. `centre` is g(0).
     """
     anchor, band, kink = _anchored(g, centre, noise)
     found = Slope(np.full_like(centre, np.nan), np.full_like(centre, np.inf), kink)
@@ -84,12 +85,12 @@ def _anchored(g: Curve, centre: Vector, noise: Vector) -> tuple[Vector, Vector, 
 
 def _scales(values: list[Vector], ratio: float, rounding: Vector) -> Any:
     """Whether values well above rounding grow by this ratio from each tiny step to the next."""
-    near = [np.abs(fine / coarse - ratio) < 0.1 * ratio for coarse, fine in zip(values, values[1:], strict=False)]
+    near = [np.abs(fine / coarse - ratio) < 0.1 * ratio for coarse, fine in pairwise(values)]
     return np.logical_and.reduce([np.abs(values[0]) > 64 * rounding, *near])
 
 
 def noise(g: Curve) -> Vector:
-    """The rounding noise in the entries of g near 0, from fourth differences of close samples (Hamming; Moré & Wild 2011).
+    """The rounding noise in the entries of g near 0: fourth differences of close samples (Hamming; Moré & Wild 2011).
 
     They are taken a little to the side, where a kink or a jump at 0 does not reach, at steps that are no power of two.
     """

@@ -107,7 +107,7 @@ class Flat:
         self.structure = Structure(example)
         self.leaves = self.structure.leaves(example)
         if not self.leaves:
-            raise DtypeError(f"is_linear: give a shape, or an example of floating numbers, for each argument of {name_of(f)}.")
+            raise DtypeError(f"is_linear: give a shape, or an example of floats, for each argument of {name_of(f)}.")
         self.n = sum(int(np.prod(np.shape(x))) for x in self.leaves)
         self.unit = max(map(rounding_unit, self.leaves))
         self.outputs: list[tuple[str, Any]] = []

@@ -14,7 +14,7 @@ from adjoint.arrays.dispatch import Shape, backend, is_array
 from adjoint.checks.differences import Vector
 from adjoint.errors import DtypeError
 from adjoint.transforms import jacobian, linearize, vjp
-from adjoint.trees import NAMESPACE, Structure, differentiable, flatten
+from adjoint.trees import Structure, differentiable, flatten
 
 
 class Operand:
@@ -47,7 +47,7 @@ class Subject:
         chosen = range(len(args)) if wrt is None else (wrt,) if isinstance(wrt, int) else wrt
         roots = argument_names(f, len(args))
         trees = {i: (roots[i], args[i]) for i in chosen}
-        if wrt is None and not optree.tree_is_leaf(f, namespace=NAMESPACE):
+        if wrt is None and not flatten(f)[1].is_leaf():
             trees[-1] = (type(f).__name__, f)
         self.structures = {i: Structure(tree) for i, (_, tree) in trees.items()}
         self.operands = [
@@ -149,8 +149,8 @@ class Local:
             return y[0] if len(y) == 1 else y
 
         dense = jacobian(of_operand, self.arrays[k]).dense()
-        n = int(np.prod(self.subject.operands[k].shape))
-        return np.concatenate([numbers(part).reshape(-1, n) for part in (dense if isinstance(dense, tuple) else (dense,))])
+        blocks = dense if isinstance(dense, tuple) else (dense,)
+        return np.concatenate([numbers(block).reshape(-1, len(self.subject.points[k])) for block in blocks])
 
 
 def numbers(x: Any) -> Vector:
@@ -180,9 +180,9 @@ def name_of(f: Any) -> str:
 def argument_names(f: Any, count: int) -> list[str]:
     """The names of f's first positional parameters, numbered where f does not tell them."""
     try:
-        parameters = inspect.signature(f).parameters.values()
+        parameters = list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
-        parameters = ()
+        parameters = []
     names: list[str] = []
     for p in parameters:
         if p.kind is p.VAR_POSITIONAL:

@@ -50,8 +50,8 @@ def _demo(
     out: Annotated[
         Path, typer.Option(help="Folder for the report, the weights and the figures; made where it is missing.")
     ] = Path("adjoint-demo"),
-    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="How often training sees every digit.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the initial weights and the order of the digits.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="How often training sees every digit.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, initial weights and order of the digits.")] = 1,
     folds: Annotated[
         int, typer.Option(min=1, max=10, help="1: one network; 5: cross-validation with five as well.")
     ] = 1,

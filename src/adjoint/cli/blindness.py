@@ -13,11 +13,12 @@ from adjoint.maps import LinearMap
 from adjoint.transforms import jacobian
 
 ROUNDS = 1000
+SURE = 0.95
 
 
 @dataclass(frozen=True)
 class Twins:
-    """Two pictures with grey values in [0, 1] that a layer maps to one and the same: a digit, and one that looks another.
+    """Two pictures with grey values in [0, 1] that a layer cannot tell apart: a digit, and one that looks like another.
 
     `digit` and `goal` are rows of the data, `twin` (n,) is the picture nearest to `goal` among those that the layer
     takes for `digit`; `likeness` is how far it comes on the way there, from 0 to 1.
@@ -35,12 +36,14 @@ def first_map(net: nn.Sequential) -> LinearMap:
     return jacobian(net[0], np.zeros_like(weight[0]))
 
 
-def twins(net: nn.Sequential, data: Dataset, answers: np.ndarray, count: int) -> list[Twins]:
-    """The `count` most striking pairs, each class at most once on either side; `answers` are the network's classes.
+def twins(net: nn.Sequential, data: Dataset, answers: np.ndarray, certainty: np.ndarray, count: int) -> list[Twins]:
+    """The `count` most striking pairs, each class at most once on either side.
 
-    Digits that it reads wrong are left out.
+    `answers` are the network's classes for the data, `certainty` how sure it is of them.
+
+    Digits that it reads wrong, or is not sure of, are left out.
     """
-    right = np.flatnonzero(answers == data.y)
+    right = np.flatnonzero((answers == data.y) & (certainty >= SURE))
     x, y = data.x[right].astype(np.float64), data.y[right]
     kernel = first_map(net).kernel().vectors.astype(np.float64)
     a, b = best_pairs(x, y, kernel)
@@ -85,6 +88,15 @@ def distances(x: np.ndarray) -> np.ndarray:
     """‖xᵢ - xⱼ‖² for all pairs of rows (n, n)."""
     square = np.sum(x**2, axis=1)
     return np.maximum(square[:, None] + square[None, :] - 2 * x @ x.T, 0.0)
+
+
+def named(digit: int) -> str:
+    """A digit with its article.
+
+    >>> named(8), named(7)
+    ('an 8', 'a 7')
+    """
+    return f"an {digit}" if digit == 8 else f"a {digit}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from adjoint.checks import Report, check
 from adjoint.costs import Cost, cost
 from adjoint.data import Dataset, digits
 from adjoint.inspection import Depth, Inspection, gradient_flow, inspect
-from adjoint.ops import cross_entropy, softmax
+from adjoint.ops.networks import cross_entropy, softmax
 from adjoint.optim import AdamW
 from adjoint.optim.schedules import cosine
 from adjoint.training import Trained, confusion_matrix, evaluate, fit
@@ -24,6 +24,7 @@ BLOCKS = 2
 BATCH = 64
 RATE = 3e-3
 DECAY = 0.1
+POINTS = 16  # digits at which layers that are not linear are opened
 CHECKED = 4  # digits on which the derivative is checked
 
 
@@ -148,7 +149,7 @@ def experiment(epochs: int, seed: int, tell: Callable[[str], object], progress: 
         logits=logits,
         confusion=np.asarray(confusion_matrix(logits, test.y)),
         check=found,
-        inspection=inspect(run.net, test.x),
-        untrained=gradient_flow(initial, test.x),
+        inspection=inspect(run.net, test.x, POINTS),
+        untrained=gradient_flow(initial, test.x, POINTS),
         cost=cost(initial, (BATCH, 64)),
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from adjoint.arrays import sum as total
 from adjoint.arrays.dispatch import Array, Shape, is_array
 from adjoint.arrays.shapes import ShapeArray, Tally, count, like
 from adjoint.inspection.watching import Call, calls, evaluated
 from adjoint.nn.module import Module, count_parameters
-from adjoint.ops import sum as total
 from adjoint.transforms import value_and_grad, vjp
 from adjoint.trees import Structure, differentiable
 from adjoint.trees import map as tree_map
@@ -17,7 +17,7 @@ from adjoint.trees import map as tree_map
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass does: `flops` in all, `matmul_flops` in matrix products (2·n·k·m each), `bytes` read and written."""
+    """What one pass does: `flops` in all, those in matrix products (2·n·k·m each), `bytes` read and written."""
 
     flops: int
     matmul_flops: int
@@ -56,9 +56,9 @@ def cost(net: Module, x: Array | Shape, inputs: bool = False) -> Cost:
     """FLOPs, bytes and peak memory of a network's forward and backward pass on a batch x; nothing is computed.
 
     x is an array, of which only shape and dtype are read, or a shape (of float32 numbers). The backward pass gives the
-    gradient of the parameters, as training needs it, and of x where `inputs` is true. A product n×k by k×m costs 2·n·k·m
-    forward and twice that backward, except in the first layer, which without `inputs` has only one product to do. What
-    other functions count is in `adjoint.arrays.shapes`. The network is in evaluation mode.
+    gradient of the parameters, as training needs it, and of x where `inputs` is true. A product n×k by k×m costs
+    2·n·k·m forward and twice that backward, except in the first layer, which without `inputs` has only one product to
+    do. What other functions count is in `adjoint.arrays.shapes`. The network is in evaluation mode.
 
     >>> import adjoint as aj
     >>> found = cost(aj.nn.Linear(3, 2), (5, 3))

@@ -20,10 +20,10 @@ class Layer:
 
     `name`, `kind`: its dotted name and class. `level`: how many modules it is inside of. `in_shape`, `out_shape`: of
     one example. `parameters`: how many numbers it learned. `map`: the Jacobian as an expression. `affine`: whether that
-    is the same at all points (when there were at least two). `rank`, `nullity`: the dimensions of image and kernel, where
-    singular values up to `tolerance` count as zero. `norm`: σ₁. `cond`: σ₁/σ_min, infinite when the kernel is larger than
-    the shape demands. `hidden`: the mean of ‖P x‖²/‖x‖² over the inputs x, P projecting on the kernel. `svdvals`: all
-    singular values, largest first.
+    is the same at all points (when there were at least two). `rank`, `nullity`: the dimensions of image and kernel,
+    where singular values up to `tolerance` count as zero. `norm`: σ₁. `cond`: σ₁/σ_min, infinite when the kernel is
+    larger than the shape demands. `hidden`: the mean of ‖P x‖²/‖x‖² over the inputs x, P projecting on the kernel.
+    `svdvals`: all singular values, largest first.
     """
 
     name: str

@@ -19,7 +19,7 @@ def table(inspection: Inspection) -> Table:
     """A row a layer; the last column is the norm of the Jacobian from the layer's output to the network's."""
     result = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
     result.add_column("layer", no_wrap=True)
-    for header in ("map", "params", "rank", "kernel", "hides", "σ₁", "cond", "to output"):
+    for header in ("map", "params", "rank", "nullity", "hides", "σ₁", "cond", "to output"):
         result.add_column(header, justify="right", no_wrap=True)
     norms = {depth.name: depth.norm for depth in inspection.flow}
     for layer in inspection.layers:
@@ -61,9 +61,9 @@ def percent(share: float) -> str:
     """A share of 1 with one decimal, or a dash for nothing.
 
     >>> percent(0.123), percent(0.0)
-    ('12.3 %', '–')
+    ('12.3%', '–')
     """
-    return f"{100 * share:.1f} %" if share else "–"
+    return f"{100 * share:.1f}%" if share else "–"
 
 
 def figures(value: float) -> str:

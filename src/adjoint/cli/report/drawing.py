@@ -1,4 +1,4 @@
-"""Matplotlib's figures as SVG that is part of a page: its colours and letters are the page's, in the light and the dark."""
+"""Matplotlib's figures as SVG that is part of a page: colours and letters are the page's, in the light and the dark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 INK, MUTED, LINE, BLUE, ORANGE = "#000001", "#000002", "#000003", "#000004", "#000005"
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", BLUE: "--blue", ORANGE: "--orange"}
 
-STYLE = {
+STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": LINE,
     "axes.grid": True,
@@ -84,14 +84,14 @@ def element(text: str, label: str, width: float, height: float) -> Markup:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     head = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.1f} {height:.1f}">'
-    return Markup(head + re.sub(r" {2,}", " ", text))  # noqa: S704 - Matplotlib escapes what it writes
+    return Markup(head + re.sub(r" {2,}", " ", text))
 
 
-def logarithmic(axes: Axes, which: Literal["x", "y"], ticks: int = 5) -> None:
+def logarithmic(axes: Axes, which: Literal["x", "y"], ticks: int = 5, subs: tuple[float, ...] = (1.0,)) -> None:
     """Make one axis logarithmic, its powers of ten written plainly."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(numticks=ticks))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
 

@@ -59,7 +59,7 @@ def spectrum(layer: Layer, title: str) -> Markup:
         logarithmic(axes, "y", 4)
         axes.set_ylim(min(0.05, 0.5 * values[-1]) if values else 0.05, max(8.0, 2 * values[0]) if values else 8.0)
         axes.set_xlim(0.5 - 0.02 * size, size + 0.5)
-        axes.set_xticks(sorted({1, layer.rank, size}))
+        axes.set_xticks(sorted({1, size} | ({layer.rank} if layer.nullity > 0.1 * size else set())))
         axes.grid(visible=False, axis="x")
         axes.set_title(title)
     return made.svg
@@ -79,7 +79,7 @@ def flow(trained: Sequence[Depth], untrained: Sequence[Depth]) -> Markup:
             branch = [(k, depth) for k, depth in enumerate(depths) if depth.level]
             axes.plot([d.norm for _, d in branch], [k for k, _ in branch], "o", color=color, markerfacecolor="none")
         axes.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
-        logarithmic(axes, "x")
+        logarithmic(axes, "x", subs=(1.0, 2.0, 5.0))
         axes.set_yticks(range(len(trained)), [("· " if d.level else "") + located(d) for d in trained])
         axes.set_ylim(len(trained) - 0.5, -0.5)
         axes.figure.legend(loc="outside upper right", ncols=2)

@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from adjoint import __version__
 from adjoint.cli import experiment as settings
-from adjoint.cli.blindness import Twins, first_map, unlit
+from adjoint.cli.blindness import Twins, Unlit, first_map, named
 from adjoint.cli.experiment import Experiment
 from adjoint.cli.report import figures, pictures
+from adjoint.cli.report.drawing import power
 from adjoint.inspection import Layer
 from adjoint.inspection.table import figures as number
 from adjoint.inspection.table import percent, shape
@@ -25,7 +26,9 @@ SHOWN_MISTAKES = 12
 SHOWN_PARTS = 5
 
 
-def page(found: Experiment, pairs: Sequence[Twins], folds: Sequence[float], seconds: Mapping[str, float]) -> str:
+def render(
+    found: Experiment, pairs: Sequence[Twins], dark: Unlit, folds: Sequence[float], seconds: Mapping[str, float]
+) -> str:
     """The whole report as one HTML page without links to anything outside it."""
     environment = Environment(
         loader=PackageLoader("adjoint.cli", "report"),
@@ -34,9 +37,10 @@ def page(found: Experiment, pairs: Sequence[Twins], folds: Sequence[float], seco
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "percent": percent, "shape": shape}
+    environment.filters |= {"number": number, "percent": percent, "power": power, "shape": shape}
     layers = found.inspection.layers
     whole = found.inspection.network
+    common, distinct = shares(found)
     return environment.get_template("page.html").render(
         found=found,
         settings=settings,
@@ -49,12 +53,17 @@ def page(found: Experiment, pairs: Sequence[Twins], folds: Sequence[float], seco
         difference=max(difference(found, pair) for pair in pairs),
         mistakes=[mistake(found, k) for k in found.mistakes[:SHOWN_MISTAKES]],
         confusion=confusion(found),
+        common=common,
+        distinct=distinct,
         parts=parts(found),
         directions=directions(found),
         rows=rows(found),
-        unlit=unlit(found.net, found.initial, found.train, settings.rates(found.train, found.epochs), settings.DECAY),
+        unlit=dark,
         worst=max(row.error for row in found.check.rows),
         worst_dot=max(row.dot for row in found.check.rows),
+        right=sum(row.ok for row in found.check.rows),
+        points=settings.POINTS,
+        flows=(found.inspection.flow[0].norm, found.untrained[0].norm),
         learning=figures.learning(found.run.history),
         errors=figures.errors(found.check.rows),
         spectra=[figures.spectrum(layer, title) for layer, title in opened(found)],
@@ -77,9 +86,8 @@ def twin(found: Experiment, pair: Twins) -> dict[str, Any]:
     """A pair of pictures that the network cannot tell apart, and what it says of them."""
     true, looks = (int(found.test.y[k]) for k in (pair.digit, pair.goal))
     return {
-        "digit": Shown(pictures.digit(found.test.x[pair.digit], f"a handwritten {true}"), f"a {true}"),
-        "twin": Shown(pictures.digit(pair.twin, f"a picture that looks like a {looks}"), f"looks like a {looks}"),
-        "goal": Shown(pictures.digit(found.test.x[pair.goal], f"a handwritten {looks}"), f"a {looks}"),
+        "digit": Shown(pictures.digit(found.test.x[pair.digit], f"a handwritten {true}"), named(true)),
+        "twin": Shown(pictures.digit(pair.twin, "the picture made from it"), f"made to look like {named(looks)}"),
         "answer": int(found.predicted[pair.digit]),
         "certainty": float(found.certainty[pair.digit]),
     }
@@ -119,6 +127,15 @@ def parts(found: Experiment) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def shares(found: Experiment) -> tuple[float, float]:
+    """How much the first layer hides of the average digit, and of the differences between the classes' averages."""
+    hiding = first_map(found.net).kernel().T
+    means = np.stack([found.test.x[found.test.y == c].mean(axis=0) for c in np.unique(found.test.y)])
+    common = means.mean(axis=0)
+    rest = means - common
+    return tuple(float(np.sum(np.asarray(hiding(x)) ** 2) / np.sum(x**2)) for x in (common, rest))  # type: ignore[return-value]
 
 
 def directions(found: Experiment) -> list[Shown]:
