@@ -328,3 +328,26 @@ def test_deep_programs_do_not_recurse() -> None:
 
     assert aj.grad(deep)(2.0) == 1.0
     assert aj.jacobian(deep, 2.0).dense() == 1.0
+
+
+def test_gradients_are_arrays_of_their_own() -> None:
+    c = np.arange(3.0)
+    gx, gy = aj.grad(lambda x, y: aj.sum((x + y) * c), (0, 1))(np.ones(3), np.ones(3))
+    gx += 1
+    np.testing.assert_array_equal(gy, c)
+    u = np.ones(3)
+    (back,) = aj.vjp(lambda x: x, np.ones(3))[1](u)
+    back += 1
+    np.testing.assert_array_equal(u, np.ones(3))
+    g = aj.grad(aj.sum)(np.ones(10_000))
+    g *= 2
+    np.testing.assert_array_equal(g, np.full(10_000, 2.0))
+    t = aj.grad(aj.sum)(torch.ones(10_000))
+    t.mul_(2)
+    assert bool((t == 2).all())
+
+
+def test_std_of_a_constant_has_derivative_zero() -> None:
+    x = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    x.std().backward()
+    np.testing.assert_array_equal(aj.grad(lambda v: aj.std(v, correction=1))(np.ones(4)), x.grad.numpy())

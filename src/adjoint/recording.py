@@ -43,7 +43,17 @@ class Argument:
 def _fitted(value: Array, u: Any) -> Any:
     if u is None:
         return xp.zeros_like(value)
-    return u if u.dtype == value.dtype else xp.astype(u, value.dtype)
+    return xp.own(u) if u.dtype == value.dtype else xp.astype(u, value.dtype)
+
+
+def separated(cotangents: dict[int, Any], *others: Any) -> dict[int, Any]:
+    """The cotangents, with copies where one array stands for several of them, or is one of the others."""
+    seen = {id(u) for u in others}
+    for i, u in cotangents.items():
+        if id(u) in seen:
+            cotangents[i] = xp.copy(u)
+        seen.add(id(u))
+    return cotangents
 
 
 class Recording:

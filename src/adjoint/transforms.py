@@ -14,7 +14,7 @@ from adjoint.errors import ShapeError
 from adjoint.maps.base import SYMMETRIC, LinearMap, guarded
 from adjoint.ops.define import plain
 from adjoint.program import Door, jacobian_of
-from adjoint.recording import Function, Recording, check_scalar
+from adjoint.recording import Function, Recording, check_scalar, separated
 from adjoint.tape import pull, push
 from adjoint.trees import Structure, flatten
 
@@ -38,7 +38,7 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: boo
             y = run.value(run.result)
             check_scalar(y, f)
             i = run.place(run.result)
-            cotangents = {} if i is None else pull(run.edges, {i: xp.ones_like(y)})
+            cotangents = {} if i is None else separated(pull(run.edges, {i: xp.ones_like(y)}))
             gradients = tuple([argument.gradient(cotangents) for argument in run.arguments])
         return ((y, run.value(run.aux)) if has_aux else y), gradients[0] if single else gradients
 
@@ -67,7 +67,8 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
 
     J acts from the primal's space to the value's: `J @ v` is the pushforward of a tangent, `J.T @ u` the pullback of a
     cotangent. Several primals, or a tree such as a module, make a product of spaces; J then takes and gives trees. The
-    arrays that J refers to are copied (primals) or guarded against changes in place while J lives (constants).
+    arrays that J refers to are copied (primals) or guarded against changes in place while J lives (constants: NumPy's
+    become read-only, which cannot reach views of them that were made before; PyTorch's are verified at every use).
 
     >>> import numpy as np, adjoint as aj
     >>> A = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -132,7 +133,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
             i = run.place(x)
             if i is not None:
                 cotangents[i] = cotangents[i] + part if i in cotangents else part
-        found = pull(list(run.edges), cotangents)
+        found = separated(pull(list(run.edges), cotangents), *treedef.flatten_up_to(u))
         return tuple([argument.gradient(found) for argument in run.arguments])
 
     if run.tape.held:

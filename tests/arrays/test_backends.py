@@ -249,7 +249,7 @@ SAMPLES: dict[str, Samples] = {
     "kl_div": [*losses(np.log(CHANCES), CHANCES[::-1]), (np.log(CHANCES), np.eye(4)[:, :3], "batchmean")],
     "hinge_loss": losses(LOGITS, SIGNS),
 }  # fmt: skip
-OTHERWISE = {"hold", "verify", "release", "sgd_update", "adam_update"}  # tested below
+OTHERWISE = {"own", "hold", "verify", "release", "sgd_update", "adam_update"}  # tested below
 NAMING = {"astype", "zeros", "full", "eye", "asarray"}  # these are told a dtype
 
 

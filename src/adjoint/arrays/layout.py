@@ -421,6 +421,12 @@ def ones_like(x: Array, /) -> Array:
     return full(x, x.shape, 1.0)
 
 
+@composition
+def own(x: Array, /) -> Array:
+    """x where it can be written to without changing another array of itself, else a copy (of a broadcast view, say)."""
+    return x
+
+
 # Keeping arrays whole while a tape refers to them
 
 

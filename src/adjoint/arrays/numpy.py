@@ -250,6 +250,10 @@ def copy(x: Any) -> Any:
     return np.array(x)
 
 
+def own(x: Any) -> Any:
+    return x if x.flags.writeable or not x.shape else x.copy()
+
+
 def zeros(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
     return np.zeros(shape, dtype or dtype_of(like))
 

@@ -129,6 +129,10 @@ def eye(like: Any, n: int, dtype: Any = None) -> Any:
     return torch.eye(n, dtype=as_dtype(dtype) or like.dtype, device=like.device)
 
 
+def own(x: Any) -> Any:
+    return x.contiguous() if 0 in x.stride() else x
+
+
 def hold(x: Any) -> Any:
     return None if x.is_inference() else x._version
 

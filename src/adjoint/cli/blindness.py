@@ -14,6 +14,7 @@ from adjoint.transforms import jacobian
 
 ROUNDS = 1000
 SURE = 0.95
+CLEARLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,10 @@ def first_map(net: nn.Sequential) -> LinearMap:
 def twins(net: nn.Sequential, data: Dataset, answers: np.ndarray, certainty: np.ndarray, count: int) -> list[Twins]:
     """The `count` most striking pairs, each class at most once on either side.
 
-    `answers` are the network's classes for the data, `certainty` how sure it is of them.
-
-    Digits that it reads wrong, or is not sure of, are left out.
+    `answers` are the network's classes for the data, `certainty` how sure it is of them. Digits that it reads wrong or
+    is not sure of are left out, and those that are hardly nearer to the average of their own class than to another.
     """
-    right = np.flatnonzero((answers == data.y) & (certainty >= SURE))
+    right = np.flatnonzero((answers == data.y) & (certainty >= SURE) & typical(data))
     x, y = data.x[right].astype(np.float64), data.y[right]
     kernel = first_map(net).kernel().vectors.astype(np.float64)
     a, b = best_pairs(x, y, kernel)
@@ -57,6 +57,15 @@ def twins(net: nn.Sequential, data: Dataset, answers: np.ndarray, certainty: np.
             taken |= sides
             found.append(Twins(int(right[a[k]]), int(right[b[k]]), pictures[k], float(likeness[k])))
     return found
+
+
+def typical(data: Dataset) -> np.ndarray:
+    """Whether each digit is clearly nearest to the average of its own class."""
+    classes = np.unique(data.y)
+    averages = np.stack([data.x[data.y == c].mean(axis=0) for c in classes])
+    away = np.linalg.norm(data.x[:, None] - averages, axis=-1)
+    own = data.y[:, None] == classes
+    return np.asarray(away[own] < CLEARLY * np.where(own, np.inf, away).min(axis=1))
 
 
 def best_pairs(x: np.ndarray, y: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,11 @@ from adjoint.training.checkpoints import write
 REPORT, WEIGHTS, FIGURES = "report.html", "weights.safetensors", "figures.json"
 PAIRS = 6
 SHADES = " ░▒▓█"
+LEGEND = (
+    "rank: directions that get through · nullity: directions lost · hides: the share of a layer’s inputs lost with "
+    "them · σ₁: the most it stretches · to output: the norm of the Jacobian from there to the scores, the most that a "
+    "gradient can grow by on its way back"
+)
 
 
 def demo(console: Console, out: Path, epochs: int, seed: int, folds: int = 1) -> Experiment:
@@ -99,6 +104,7 @@ def screen(found: Experiment, pairs: list[Twins], folds: list[float]) -> Rendera
     return Group(
         Padding(facts_of(found, folds), (1, 0)),
         found.inspection.__rich__(),
+        Padding(Text(LEGEND, "dim"), (1, 0, 0, 0)),
         Padding(blindness(found, pairs), (1, 0)),
     )
 
@@ -142,20 +148,27 @@ def checked(found: Experiment) -> Text:
 def blindness(found: Experiment, pairs: list[Twins]) -> RenderableType:
     """What the first layer cannot see, in a sentence and a pair of pictures."""
     first = found.inspection.layers[0]
+    told = Text.assemble(
+        "The first layer cannot see ",
+        (f"{first.nullity} of {first.rank + first.nullity}", "bold"),
+        " directions, and ",
+        (percent(first.hidden), "bold"),
+        " of a digit’s energy lies in them.",
+    )
+    if not pairs:
+        return told
     pair = pairs[0]
     digit, looks = int(found.test.y[pair.digit]), int(found.test.y[pair.goal])
-    told = Text.assemble(
-        ("The first layer cannot see ", "none"),
-        (f"{first.nullity} of {first.rank + first.nullity}", "bold"),
-        (" directions, and ", "none"),
-        (percent(first.hidden), "bold"),
-        (" of a digit’s energy lies in them. So it cannot tell this ", "none"),
-        (f"{digit}", "bold"),
-        (" from the picture beside it, made to look like ", "none"),
-        (named(looks), "bold"),
-        (": the network reads both as ", "none"),
-        (f"{found.predicted[pair.digit]}", "bold"),
-        (".", "none"),
+    told.append_text(
+        Text.assemble(
+            " So it cannot tell this ",
+            (str(digit), "bold"),
+            " from the picture beside it, made to look like ",
+            (named(looks), "bold"),
+            ": the network reads both as ",
+            (str(found.predicted[pair.digit]), "bold"),
+            ".",
+        )
     )
     grid = Table.grid(padding=(0, 3))
     grid.add_column(no_wrap=True)

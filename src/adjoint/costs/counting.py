@@ -17,7 +17,12 @@ from adjoint.trees import map as tree_map
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass does: `flops` in all, those in matrix products (2·n·k·m each), `bytes` read and written."""
+    """What one pass does: `flops` in all, those in matrix products (2·n·k·m each), `bytes` read and written.
+
+    >>> import adjoint as aj
+    >>> cost(aj.nn.Linear(3, 2), (5, 3)).forward
+    Pass(flops=70, matmul_flops=60, bytes=132)
+    """
 
     flops: int
     matmul_flops: int
@@ -26,7 +31,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one call of a layer costs; `level` counts the modules that it is inside of, whose own figures include it."""
+    """What one call of a layer costs; `level` counts the modules that it is inside of, whose own figures include it.
+
+    >>> import adjoint as aj
+    >>> [(layer.kind, layer.forward.matmul_flops) for layer in cost(aj.nn.MLP((3, 4, 2)), (1, 3)).layers]
+    [('Linear', 24), ('ReLU', 0), ('Linear', 16)]
+    """
 
     name: str
     kind: str
@@ -42,6 +52,11 @@ class Cost:
 
     `inference_bytes` and `training_bytes` are the most memory alive at any moment of the forward pass, and of forward
     and backward together with what the first keeps for the second and the gradients; parameters and input not counted.
+
+    >>> import adjoint as aj
+    >>> found = cost(aj.nn.MLP((3, 4, 2)), (1, 3))
+    >>> found.parameters, found.forward.matmul_flops, found.backward.matmul_flops
+    (26, 40, 56)
     """
 
     parameters: int

@@ -23,6 +23,12 @@ class Depth:
     there. `norm`: σ₁(J), the most that a small change there can grow by on its way to the output, and that a gradient
     can on its way back; the median over the points, `low` and `high` the extremes. `gain`: ‖J‖_F²/n, the mean of ‖J v‖²
     over random unit v, a mean over the points.
+
+    >>> import numpy as np, adjoint as aj
+    >>> from adjoint.inspection import gradient_flow
+    >>> at_input, at_output = gradient_flow(aj.nn.MLP((3, 2), rng=0), np.eye(3, dtype="float32"))
+    >>> at_input.kind, at_input.size, at_output.kind, at_output.size, at_output.gain
+    ('input', 3, 'Linear', 2, 1.0)
     """
 
     name: str

@@ -24,6 +24,13 @@ class Layer:
     where singular values up to `tolerance` count as zero. `norm`: σ₁. `cond`: σ₁/σ_min, infinite when the kernel is
     larger than the shape demands. `hidden`: the mean of ‖P x‖²/‖x‖² over the inputs x, P projecting on the kernel.
     `svdvals`: all singular values, largest first.
+
+    >>> import numpy as np, adjoint as aj
+    >>> from adjoint.inspection import inspect
+    >>> net, x = aj.nn.MLP((3, 2), rng=0), np.eye(3, dtype="float32")
+    >>> first = inspect(net, x).layers[0]
+    >>> first.name, first.map, first.affine, first.rank, first.nullity, round(first.hidden, 3)
+    ('0', 'Dense', True, 2, 1, 0.333)
     """
 
     name: str

@@ -19,6 +19,12 @@ class Inspection:
     """What `inspect` found: every layer, the network as one map, and the Jacobian's norm from each depth to the output.
 
     `network` is None where the network's input is not made of floating numbers. Printed, it is a table.
+
+    >>> import numpy as np, adjoint as aj
+    >>> print(inspect(aj.nn.MLP((3, 2), rng=0), np.eye(3, dtype="float32")))
+    layer      map  params  rank  nullity  hides    σ₁  cond  to output
+    0 Linear  3 → 2       8     2        1  33.3% 0.603  1.43       1.00
+    network   3 → 2       8     2        1  33.3% 0.603  1.43
     """
 
     layers: tuple[Layer, ...]

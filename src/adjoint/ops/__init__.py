@@ -10,7 +10,7 @@ from adjoint.ops.checkpoint import checkpoint as checkpoint
 from adjoint.ops.define import OPERATIONS as OPERATIONS
 
 INTERNAL = {
-    "adam_update", "einsum_apply", "gelu_slope", "hold", "normalize_moments", "put", "put_along", "release",
+    "adam_update", "einsum_apply", "gelu_slope", "hold", "normalize_moments", "own", "put", "put_along", "release",
     "reversed_cumulative_sum", "sgd_update", "softmax_residual", "verify",
 }  # fmt: skip
 PUBLIC = {name: function for name, function in FUNCTIONS.items() if name not in INTERNAL}

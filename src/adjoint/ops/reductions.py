@@ -39,6 +39,17 @@ def var_rule(z: Any, x: Any, axis: Axis = None, keepdims: bool = False, correcti
     return Reduce(lambda: factor * (x - xp.mean(x, axis, True)), axis, shape_of(x), keepdims)
 
 
+def std_rule(z: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0) -> LinearMap:
+    """Weights (x - mean) / ((n - correction) std), 0 where std = 0."""
+    n = math.prod(x.shape[a] for a in normalized(axis, len(x.shape)))
+
+    def weights() -> Any:
+        scale = kept(z, x, axis, keepdims) * (n - correction)
+        return (x - xp.mean(x, axis, True)) / xp.where(xp.equal(scale, 0.0), 1.0, scale)
+
+    return Reduce(weights, axis, shape_of(x), keepdims)
+
+
 def extreme_rule(z: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> LinearMap:
     """Weights 1 at the extreme entry, shared evenly among equal ones."""
 
@@ -96,6 +107,7 @@ def logsumexp_rule(z: Any, x: Any, axis: Axis = None, keepdims: bool = False) ->
 sum = operation(xp.sum, sum_rule)
 mean = operation(xp.mean, mean_rule)
 var = operation(xp.var, var_rule)
+std = operation(xp.std, std_rule)
 max = operation(xp.max, extreme_rule)
 min = operation(xp.min, extreme_rule)
 prod = operation(xp.prod, prod_rule)

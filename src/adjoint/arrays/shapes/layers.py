@@ -178,7 +178,7 @@ def _update(name: str, how: dict[str, Any], **groups: Any) -> None:
     spend(name, tally.flops, 0, [*read, *written])
 
 
-COMPOSED = [name for name, f in FUNCTIONS.items() if f.__module__ == elementwise.__name__ and f.table.composed]  # type: ignore[attr-defined]
+COMPOSED = [name for name, f in FUNCTIONS.items() if f.__module__ == elementwise.__name__ and f.table.composed]
 FUSED: dict[str, Function] = {
     **dict.fromkeys(COMPOSED, _floating),
     **dict.fromkeys(("clip", "hardtanh", "relu6", "rsqrt"), _anything),

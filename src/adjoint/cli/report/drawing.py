@@ -96,13 +96,13 @@ def logarithmic(axes: Axes, which: Literal["x", "y"], ticks: int = 5, subs: tupl
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
 
 
-def power(value: float) -> str:
+def power(value: float, decimals: int = 0) -> str:
     """A number as people write it on an axis.
 
-    >>> power(1e-7), power(0.1), power(100.0)
-    ('10⁻⁷', '0.1', '100')
+    >>> power(1e-7), power(0.1), power(100.0), power(1.23e-8, 1)
+    ('10⁻⁷', '0.1', '100', '1.2·10⁻⁸')
     """
-    if 0.01 <= value <= 1000:
+    if value == 0 or 0.01 <= value <= 1000:
         return f"{value:g}"
-    digits, exponent = f"{value:.0e}".split("e")
+    digits, exponent = f"{value:.{decimals}e}".split("e")
     return f"{'' if digits == '1' else f'{digits}·'}10{str(int(exponent)).translate(SUPERSCRIPTS)}"

@@ -50,7 +50,7 @@ def render(
         error=float(np.sqrt(found.accuracy * (1 - found.accuracy) / len(found.test))),
         folds=folds,
         twins=[twin(found, pair) for pair in pairs],
-        difference=max(difference(found, pair) for pair in pairs),
+        difference=max((difference(found, pair) for pair in pairs), default=0.0),
         mistakes=[mistake(found, k) for k in found.mistakes[:SHOWN_MISTAKES]],
         confusion=confusion(found),
         common=common,
@@ -151,7 +151,7 @@ def directions(found: Experiment) -> list[Shown]:
 
 def rows(found: Experiment) -> dict[str, Any]:
     """The network's Jacobian at one digit, a picture for each row."""
-    k = int(np.flatnonzero(found.predicted == found.test.y)[0])
+    k = int(np.argmax(found.predicted == found.test.y))
     x, label = found.test.x[k], int(found.test.y[k])
     J = np.asarray(jacobian(found.net, x).dense())
     scale = float(np.abs(J).max())
