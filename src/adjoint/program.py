@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
-from adjoint.maps.algebra import Block, Composition, Sum, factors_of, first_array
+from adjoint.maps.algebra import Block, Composition, Sum, factors_of, first_array, terms_of
 from adjoint.maps.base import NONE, LinearMap
 from adjoint.maps.elementary import Identity, Zero
 from adjoint.maps.spaces import Space, factors, is_product, lead_of
@@ -80,12 +82,18 @@ class Program(LinearMap):
         return f"Program({len(self.edges)} maps)"
 
 
+NESTED = 50  # sums within sums from which an expression would be deeper than Python's stack likes
+
+
 def jacobian_of(
     edges: Sequence[Edge], leaves: dict[int, Shape], outputs: Sequence[int | None], in_shape: Space, out_shape: Space
 ) -> LinearMap:
     """The map from the leaves (place: shape) to the outputs (places; None for constants), reduced as far as it goes."""
     reduction = Reduction(edges, leaves, [o for o in outputs if o is not None])
+    bound = reduction.edges()
     reduction.run()
+    if reduction.depth() > NESTED:
+        return Program(bound, list(leaves), outputs, in_shape, out_shape)
     rest = reduction.edges()
     if any(parent not in leaves for _, parent, _ in rest):
         return Program(rest, list(leaves), outputs, in_shape, out_shape)
@@ -106,6 +114,7 @@ class Reduction:
         self.shapes: dict[int, Space] = dict(leaves)
         self.ins: dict[int, dict[int, LinearMap]] = {}
         self.outs: dict[int, set[int]] = {}
+        self.depths: dict[tuple[int, int], int] = {}
         wanted = set(outputs)
         used = []
         for child, parent, m in reversed(edges):
@@ -115,28 +124,48 @@ class Reduction:
         for child, parent, m in reversed(used):
             if parent in self.shapes:
                 bound = m.bind(self.shapes[parent])
+                bound.array()  # slopes that wait are computed now, not later under somebody's jit
                 self.shapes[child] = bound.out_shape
                 self.connect(child, parent, bound)
 
-    def connect(self, child: int, parent: int, m: LinearMap) -> None:
-        """Put an edge, added to the one that is there."""
+    def connect(self, child: int, parent: int, m: LinearMap, depth: int = 0) -> None:
+        """Put an edge, added to the one that is there; `depth` counts the sums that are nested in it."""
         ways = self.ins.setdefault(child, {})
-        ways[parent] = parallel(ways[parent], m) if parent in ways else m
+        if parent in ways:
+            depth = max(self.depths[child, parent] + (type(ways[parent]) is not Sum), depth + (type(m) is not Sum))
+            m = parallel(ways[parent], m)
+        ways[parent] = m
+        self.depths[child, parent] = depth
         self.outs.setdefault(parent, set()).add(child)
 
+    def passes(self, node: int) -> bool:
+        """Whether an interior node has one way in and one way out."""
+        return node not in self.ends and len(self.ins.get(node, ())) == 1 == len(self.outs.get(node, ()))
+
+    def depth(self) -> int:
+        """How deep sums are nested in what is left."""
+        return max((self.depths[child, parent] for child in self.ins for parent in self.ins[child]), default=0)
+
     def run(self) -> None:
-        """Reduce until no interior node has one way in and one way out."""
-        waiting = list(self.ins)
+        """Reduce until no interior node has one way in and one way out, a whole chain of them at a time."""
+        waiting = deque(self.ins)
         while waiting:
-            node = waiting.pop()
-            if node in self.ends or len(self.ins.get(node, ())) != 1 or len(self.outs.get(node, ())) != 1:
+            node = waiting.popleft()
+            if not self.passes(node):
                 continue
-            ((parent, before),) = self.ins.pop(node).items()
-            (child,) = self.outs.pop(node)
-            after = self.ins[child].pop(node)
-            self.outs[parent].discard(node)
-            self.connect(child, parent, series(after, before))
-            waiting += [child, parent]
+            while self.passes(node):
+                last, (node,) = node, self.outs[node]
+            child, node = node, last
+            maps, depth = [self.ins[child].pop(node)], self.depths[child, node]
+            while self.passes(node):
+                ((parent, before),) = self.ins.pop(node).items()
+                del self.outs[node]
+                maps.append(before)
+                depth = max(depth, self.depths[node, parent])
+                last, node = node, parent
+            self.outs[node].discard(last)
+            self.connect(child, node, series(maps), depth)
+            waiting += [child, node]
 
     def direct(self, output: int | None, leaf: int, shape: Shape, out: Shape) -> LinearMap:
         """The map from a leaf to an output when everything between them is reduced."""
@@ -150,15 +179,15 @@ class Reduction:
         return [(child, parent, m) for child in sorted(self.ins) for parent, m in self.ins[child].items()]
 
 
-def series(a: LinearMap, b: LinearMap) -> LinearMap:
-    """a after b, kept as the chain it is."""
-    parts = [m for m in (*factors_of(a), *factors_of(b)) if not isinstance(m, Identity)]
-    return parts[0] if len(parts) == 1 else Composition(parts) if parts else b
+def series(maps: Sequence[LinearMap]) -> LinearMap:
+    """The maps one after the other, the last first, kept as the chain it is."""
+    parts = [m for each in maps for m in factors_of(each) if not isinstance(m, Identity)]
+    return parts[0] if len(parts) == 1 else Composition(parts) if parts else maps[-1]
 
 
 def parallel(a: LinearMap, b: LinearMap) -> LinearMap:
     """a + b, kept as the sum it is."""
-    return Sum([t for m in (a, b) for t in (m.maps if isinstance(m, Sum) else (m,))])
+    return Sum((*terms_of(a), *terms_of(b)))
 
 
 class Door(LinearMap):
@@ -186,7 +215,7 @@ class Door(LinearMap):
         self.out_tree = out_tree
         self.tape = tape
         self.properties = map.properties | properties
-        self._turned: Door | None = None
+        self._turned: Any = None  # of the adjoint: itself on the way there, weakly on the way back, so that both can go
 
     def verified(self) -> LinearMap:
         """The map behind, after a look at what it refers to."""
@@ -215,10 +244,12 @@ class Door(LinearMap):
     @property
     def T(self) -> LinearMap:
         """The adjoint, its trees exchanged."""
-        if self._turned is None:
-            self._turned = Door(self.map.T, self.out_tree, self.in_tree, self.tape, self.properties)
-            self._turned._turned = self
-        return self._turned
+        found = self._turned() if isinstance(self._turned, weakref.ref) else self._turned
+        if found is None:
+            found = Door(self.map.T, self.out_tree, self.in_tree, self.tape, self.properties)
+            found._turned = self
+            self._turned = weakref.ref(found)
+        return found  # type: ignore[no-any-return]
 
     def array(self) -> Array | None:
         """An array of the map."""

@@ -88,6 +88,11 @@ class Recording:
                 given[k], argument = traced(given[k], self.tape, self.keep, self.f)
                 self.arguments.append(argument)
             result = self.f(*given, **self.kwargs)
+            if self.has_aux and not (isinstance(result, (tuple, list)) and len(result) == 2):
+                raise TypeError(
+                    f"with has_aux=True {name_of(self.f)} is to return (value, aux), it returned a value of type "
+                    f"{type(result).__name__}."
+                )
         except BaseException as failure:
             self.keep = False
             self.__exit__(type(failure), failure, failure.__traceback__)

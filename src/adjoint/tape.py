@@ -10,9 +10,9 @@ import threading
 from typing import Any
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array
+from adjoint.arrays.dispatch import Array, is_complex
 from adjoint.arrays.traced import Traced
-from adjoint.errors import TraceError
+from adjoint.errors import DtypeError, TraceError
 from adjoint.maps.base import LinearMap
 
 Edge = tuple[int, int, LinearMap]
@@ -62,6 +62,8 @@ class Tape:
 
     def hold(self, x: Array) -> None:
         """Keep an array that the maps refer to from being changed in place while the tape needs it."""
+        if is_complex(getattr(x, "dtype", type(x))):
+            raise DtypeError("complex numbers meet a traced value: only real floating numbers have a derivative here.")
         mark = xp.hold(x)
         if mark is not None:
             self.held.append((x, mark))

@@ -14,7 +14,7 @@ from adjoint.errors import ShapeError
 from adjoint.maps.base import SYMMETRIC, LinearMap, guarded
 from adjoint.ops.define import plain
 from adjoint.program import Door, jacobian_of
-from adjoint.recording import Function, Recording, check_scalar, separated
+from adjoint.recording import Function, Recording, check_scalar, name_of, separated
 from adjoint.tape import pull, push
 from adjoint.trees import Structure, flatten
 
@@ -85,6 +85,11 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     y = run.value(run.result)
     tree = None if is_array(y) or isinstance(y, (int, float)) else Structure(y)
     outputs = (run.result,) if tree is None else tree.leaves(run.result)
+    if not outputs:
+        raise TypeError(
+            f"linearize: {name_of(f)} returned a value of type {type(y).__name__} in which there is no floating array: "
+            "return arrays, or tuples, lists, dicts and modules of them."
+        )
     shapes = tuple(tuple(getattr(x, "shape", ())) for x in outputs)
     leaves = {x.i: x.shape for x in argument.traced}
     J = jacobian_of(
@@ -98,7 +103,7 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         J = Door(J, argument.structure, tree, run.tape if run.tape.watched else None)
     if run.tape.held:
         guarded(J, run.tape.release)
-    return (_copied(y), J, run.value(run.aux)) if has_aux else (_copied(y), J)
+    return (_copied(y), J, _copied(run.value(run.aux))) if has_aux else (_copied(y), J)
 
 
 def jacobian(f: Function, *primals: Any) -> LinearMap:
@@ -139,7 +144,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     if run.tape.held:
         weakref.finalize(pullback, run.tape.release)
     y = _copied(run.value(run.result))
-    return (y, pullback, run.value(run.aux)) if has_aux else (y, pullback)
+    return (y, pullback, _copied(run.value(run.aux))) if has_aux else (y, pullback)
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

@@ -78,6 +78,17 @@ def is_floating(dtype: Any) -> bool:
     return "float" in str(dtype)
 
 
+@functools.cache
+def is_complex(dtype: Any) -> bool:
+    """Whether a dtype of any backend is one of complex numbers.
+
+    >>> import numpy as np
+    >>> is_complex(np.dtype("complex128")), is_complex(np.dtype("float64"))
+    (True, False)
+    """
+    return "complex" in str(dtype)
+
+
 class Table(dict[Any, Callable[..., Any]]):
     """Implementations of one function by operand type (a tuple of types where it takes several arrays)."""
 

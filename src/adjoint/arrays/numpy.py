@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -323,21 +324,23 @@ def written(arrays: Any, values: Any) -> Any:
 
 _holds: dict[int, int] = {}  # how often each frozen array is held
 _waiting: dict[int, list[Any]] = {}  # views to thaw with their base
+_holding = threading.RLock()
 
 
 def hold(x: Any) -> Any:
     mine: list[Any] = []
-    while isinstance(x, np.ndarray):
-        base, key = x.base, id(x)
-        if x.flags.writeable:
-            if isinstance(base, np.ndarray) and not base.flags.writeable and id(base) not in _holds:
-                break  # NumPy could not make it writable again
-            x.flags.writeable = False
-        elif key not in _holds:
-            break
-        _holds[key] = _holds.get(key, 0) + 1
-        mine.append(x)
-        x = base
+    with _holding:
+        while isinstance(x, np.ndarray):
+            base, key = x.base, id(x)
+            if x.flags.writeable:
+                if isinstance(base, np.ndarray) and not base.flags.writeable and id(base) not in _holds:
+                    break  # NumPy could not make it writable again
+                x.flags.writeable = False
+            elif key not in _holds:
+                break
+            _holds[key] = _holds.get(key, 0) + 1
+            mine.append(x)
+            x = base
     return mine or None
 
 
@@ -346,11 +349,12 @@ def verify(x: Any, mark: Any) -> None:
 
 
 def release(x: Any, mark: Any) -> None:
-    for array in mark[::-1]:
-        _holds[id(array)] -= 1
-        if not _holds[id(array)]:
-            del _holds[id(array)]
-            _thaw(array)
+    with _holding:
+        for array in mark[::-1]:
+            _holds[id(array)] -= 1
+            if not _holds[id(array)]:
+                del _holds[id(array)]
+                _thaw(array)
 
 
 def _thaw(x: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,14 +86,13 @@ def cost(net: Module, x: Array | Shape, inputs: bool = False) -> Cost:
     x = like(x) if is_array(x) else ShapeArray(x)
     with count() as forward:
         net(x)
-    with count() as training:
-        value_and_grad(lambda net: total(net(x)))(net)
     layers = tuple(
         LayerCost(call.name, call.kind, call.level, count_parameters(call.module), *_passes(call, inputs, x))
         for call in calls(net, x)[1]
     )
-    backward = _backward(net, x, inputs and differentiable(x))
-    return Cost(count_parameters(net), _pass(forward), backward, forward.peak_bytes, training.peak_bytes, layers)
+    inputs = inputs and differentiable(x)
+    peak = max(forward.peak_bytes, _training_bytes(net, x, inputs))
+    return Cost(count_parameters(net), _pass(forward), _backward(net, x, inputs), forward.peak_bytes, peak, layers)
 
 
 def _passes(call: Call, inputs: bool, x: Array) -> tuple[Pass, Pass]:
@@ -102,19 +102,32 @@ def _passes(call: Call, inputs: bool, x: Array) -> tuple[Pass, Pass]:
 
 
 def _backward(net: Module, x: Array, inputs: bool) -> Pass:
-    """Of the gradient of the parameters, when there are any, and of x where it is wanted."""
-    learns = bool(Structure(net).leaves(net))
-    if learns and inputs:
-        y, pull = vjp(lambda net, x: net(x), net, x)
-    elif learns:
-        y, pull = vjp(lambda net: net(x), net)
-    elif inputs:
-        y, pull = vjp(net, x)
-    else:
+    f, primals = _variables(net, x, inputs)
+    if not primals:
         return Pass(0, 0, 0)
+    y, pull = vjp(f, *primals)
     with count() as backward:
         pull(y)
     return _pass(backward)
+
+
+def _training_bytes(net: Module, x: Array, inputs: bool) -> int:
+    f, primals = _variables(net, x, inputs)
+    if not primals:
+        return 0
+    with count() as training:
+        value_and_grad(lambda *given: total(f(*given)), tuple(range(len(primals))))(*primals)
+    return training.peak_bytes
+
+
+def _variables(net: Module, x: Array, inputs: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """(f, primals): the network's value as a function of what has a gradient: parameters if any, and x if wanted."""
+    learns = bool(Structure(net).own())
+    if learns and inputs:
+        return lambda net, x: net(x), (net, x)
+    if learns:
+        return lambda net: net(x), (net,)
+    return net, (x,) if inputs else ()
 
 
 def _pass(tally: Tally) -> Pass:

@@ -22,9 +22,9 @@ class Inspection:
 
     >>> import numpy as np, adjoint as aj
     >>> print(inspect(aj.nn.MLP((3, 2), rng=0), np.eye(3, dtype="float32")))
-    layer      map  params  rank  nullity  hides    σ₁  cond  to output
-    0 Linear  3 → 2       8     2        1  33.3% 0.603  1.43       1.00
-    network   3 → 2       8     2        1  33.3% 0.603  1.43
+    layer       map  params  rank  nullity  hides     σ₁  cond  to output
+    0 Linear  3 → 2       8     2        1  33.3%  0.992  3.98       1.00
+    network   3 → 2       8     2        1  33.3%  0.992  3.98
     """
 
     layers: tuple[Layer, ...]

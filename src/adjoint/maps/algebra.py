@@ -99,16 +99,16 @@ class Composition(LinearMap):
         if n <= m:
             images, rest = unravel(self.eye(n), self.in_shape), maps
             if maps[-1].array() is not None:
-                images, rest = unravel(maps[-1].matrix().mT, maps[-1].out_shape), maps[:-1]
+                images, rest = unravel(xp.astype(maps[-1].matrix().mT, self.dtype), maps[-1].out_shape), maps[:-1]
             return ravel(Composition(rest).apply(images), self.out_shape).mT
         images, rest = unravel(self.eye(m), self.out_shape), maps
         if maps[0].array() is not None:
-            images, rest = unravel(maps[0].matrix(), maps[0].in_shape), maps[1:]
+            images, rest = unravel(xp.astype(maps[0].matrix(), self.dtype), maps[0].in_shape), maps[1:]
         return ravel(Composition(rest).adjoint(images), self.in_shape)
 
     def describe(self) -> str:
         """The maps joined by @."""
-        return " @ ".join(m.describe() for m in self.maps)
+        return listed(self.maps, " @ ")
 
 
 class Sum(LinearMap):
@@ -174,7 +174,7 @@ class Sum(LinearMap):
 
     def describe(self) -> str:
         """The maps joined by +."""
-        return "[" + " + ".join(m.describe() for m in self.maps) + "]"
+        return "[" + listed(self.maps, " + ") + "]"
 
 
 class Kronecker(LinearMap):
@@ -363,6 +363,11 @@ def factors_of(m: LinearMap) -> tuple[LinearMap, ...]:
     return m.maps if isinstance(m, Composition) else (m,)
 
 
+def terms_of(m: LinearMap) -> tuple[LinearMap, ...]:
+    """The maps that a sum is made of; a map itself otherwise."""
+    return m.maps if isinstance(m, Sum) else (m,)
+
+
 def _merged(a: LinearMap, b: LinearMap) -> LinearMap | None:
     if isinstance(a, Identity):
         return b
@@ -430,8 +435,7 @@ def add(a: LinearMap, b: LinearMap) -> LinearMap:
         return Diagonal(a.d + b.d)
     if isinstance(a, Dense) and isinstance(b, Dense):
         return Dense(a.weight + b.weight, a.properties & b.properties & {"symmetric", "positive"})
-    terms = [t for m in (a, b) for t in (m.maps if isinstance(m, Sum) else (m,))]
-    return kept(Sum(terms), a, b)
+    return kept(Sum((*terms_of(a), *terms_of(b))), a, b)
 
 
 def scale(c: Any, a: LinearMap) -> LinearMap:
@@ -493,9 +497,20 @@ def batched(lead: Shape, m: LinearMap) -> LinearMap:
     return m if lead == () else Kronecker(Identity(lead), m)
 
 
+MANY = 20  # maps that a description names
+
+
 def bracketed(m: LinearMap) -> str:
     """The map's word, in parentheses when it has several."""
     return f"({m.describe()})" if isinstance(m, (Composition, Kronecker)) else m.describe()
+
+
+def listed(maps: Sequence[LinearMap], sign: str) -> str:
+    """The maps' words with a sign between them; of very many the first and the last."""
+    if len(maps) <= MANY:
+        return sign.join([m.describe() for m in maps])
+    first, last = maps[: MANY // 2], maps[-MANY // 2 :]
+    return sign.join([*[m.describe() for m in first], f"… {len(maps) - MANY} more …", *[m.describe() for m in last]])
 
 
 def first_array(maps: Sequence[LinearMap]) -> Array | None:

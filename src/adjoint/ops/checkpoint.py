@@ -65,23 +65,25 @@ class Again:
         self._of: Any = None
         self._cotangents: dict[int, Any] = {}
 
-    def run(self) -> tuple[list[Edge], dict[int, Traced], Any]:
-        """The edges of a fresh run, its leaves by place, its output."""
+    def run(self) -> tuple[list[Edge], dict[int, Traced], int | None]:
+        """The edges of a fresh run, its leaves by place, the place of its output (None where that is constant)."""
         with Tape() as tape:
             values = list(self.raw)
             leaves = {k: tape.leaf(self.raw[k]) for k in self.places}
             for k, leaf in leaves.items():
                 values[k] = leaf
-            z = self.f(values)
-            edges = tape.close()
-            tape.release()
-        return edges, leaves, z
+            try:
+                z = self.f(values)
+                edges = tape.close()
+            finally:
+                tape.release()
+        return edges, leaves, z.i if isinstance(z, Traced) and z.tape is tape else None
 
     def pull(self, u: Array, place: int) -> Array:
         """The cotangent of one operand; those of the others are kept until they have been asked for, too."""
         if self._of is not u or place not in self._cotangents:
-            edges, leaves, z = self.run()
-            found = pull(edges, {z.i: u}) if isinstance(z, Traced) else {}
+            edges, leaves, end = self.run()
+            found = {} if end is None else pull(edges, {end: u})
             self._of = u
             self._cotangents = {k: found.get(leaf.i) for k, leaf in leaves.items()}
         back = self._cotangents.pop(place)
@@ -93,8 +95,8 @@ class Again:
 
     def push(self, v: Array, place: int) -> Array:
         """The tangent that a tangent of one operand makes."""
-        edges, leaves, z = self.run()
-        found = push(edges, {leaves[place].i: v}).get(getattr(z, "i", -1))
+        edges, leaves, end = self.run()
+        found = None if end is None else push(edges, {leaves[place].i: v}).get(end)
         lead = lead_of(v, tuple(self.raw[place].shape))
         return xp.zeros(v, (*lead, *self.out_shape)) if found is None else found
 

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from adjoint.arrays.dispatch import Array
+import numpy as np
+
+from adjoint.arrays.dispatch import Array, is_array
 from adjoint.arrays.traced import Traced
+from adjoint.errors import TraceError
 from adjoint.maps.base import LinearMap
 from adjoint.maps.layout import Broadcast
 
@@ -66,6 +69,8 @@ def coarse(fn: F) -> Callable[[Callable[..., tuple[Array, Sequence[LinearMap | N
 
         def traced(*operands: Any, **options: Any) -> Any:
             tape = highest(operands[:arity])
+            if varying(fn, tape, (*operands[arity:], *options.values())):
+                return fn.table.composed(*operands, **options)  # type: ignore[attr-defined]
             raw = unwrapped(operands, tape, arity)
             z, maps = trace(*raw, **options)
             return record(tape, z, operands, maps)
@@ -109,8 +114,35 @@ def unwrapped(operands: Sequence[Any], tape: Any, arity: int) -> list[Any]:
             if x.tape is tape:
                 raw[k] = x.value
         elif type(x) not in NUMBERS:
-            tape.hold(x)
+            raw[k] = held(tape, x)
     return raw
+
+
+def held(tape: Any, x: Any) -> Any:
+    """A constant operand, lists as arrays, guarded against changes in place."""
+    if type(x) is list or type(x) is tuple:
+        x = np.asarray(x)
+    tape.hold(x)
+    return x
+
+
+def varying(fn: Any, tape: Any, options: Sequence[Any]) -> bool:
+    """Whether an option (a bound, a slope) is traced itself: then fn's composition has its derivative.
+
+    Arrays among the options (indices) are guarded. Raises `TraceError` where there is no composition.
+    """
+    traced = False
+    for option in options:
+        if type(option) is Traced:
+            traced = True
+        elif type(option) not in NUMBERS and is_array(option):
+            tape.hold(option)
+    if traced and fn.table.composed is None:
+        raise TraceError(
+            f"{fn.__name__}: one of its options is a traced value, and its derivative in that is not known: pass a "
+            "number, or aj.stop_gradient(x) where no derivative is wanted."
+        )
+    return traced
 
 
 def record(tape: Any, z: Array, operands: Sequence[Any], maps: Sequence[LinearMap | None]) -> Traced:
@@ -143,8 +175,10 @@ def _unary(fn: Any, rule: Any) -> Callable[..., Any]:
 
     def traced(x, *args, **options):  # type: ignore[no-untyped-def]
         value = x.value
-        z = table[type(value)](value, *args, **options)
         tape = x.tape
+        if varying(fn, tape, (*args, *options.values())):
+            return table.composed(x, *args, **options)
+        z = table[type(value)](value, *args, **options)
         tape.n = n = tape.n + 1
         tape.edges.append((n, x.i, rule(z, value, *args, **options)))
         return Traced(z, n, tape)
@@ -157,6 +191,8 @@ def _general(fn: Any, rules: Sequence[Any]) -> Callable[..., Any]:
 
     def traced(*operands: Any, **options: Any) -> Any:
         tape = highest(operands[:arity])
+        if varying(fn, tape, (*operands[arity:], *options.values())):
+            return fn.table.composed(*operands, **options)
         raw = unwrapped(operands, tape, arity)
         z = fn(*raw, **options)
         maps = [
@@ -185,11 +221,13 @@ def _binary(fn: Any, rule_x: Any, rule_y: Any) -> Callable[..., Any]:
         if type(x) is not Traced:
             tape, a, b, left, right = y.tape, x, y.value, False, True
             if type(x) not in NUMBERS:
-                tape.hold(x)
+                a = held(tape, x)
         elif type(y) is not Traced:
             tape, a, b, left, right = x.tape, x.value, y, True, False
             if type(y) not in NUMBERS:
-                tape.hold(y)
+                if isinstance(y, LinearMap):
+                    return NotImplemented
+                b = held(tape, y)
         else:
             tape = x.tape if x.tape.level >= y.tape.level else y.tape
             left, right = x.tape is tape, y.tape is tape

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import is_array, is_floating
+from adjoint.arrays.dispatch import is_array, is_complex, is_floating
 from adjoint.arrays.traced import Traced
+from adjoint.errors import DtypeError, TraceError
 from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Cast, Diagonal, Identity
 from adjoint.maps.layout import Broadcast, DiagonalPart, Flip, Permute, Reshape, Roll, Slice, Take, TakeAlong, placed
@@ -39,6 +40,8 @@ take_along = operation(xp.take_along, lambda z, x, indices, axis=-1: TakeAlong(p
 def astype_traced(x: Traced, dtype: Any) -> Any:
     """A cast to another floating dtype is linear; one to integers or truth values is constant."""
     z = xp.astype(x.value, dtype)
+    if is_complex(z.dtype):
+        raise DtypeError(f"astype: {z.dtype} of a traced value: only real floating numbers have a derivative here.")
     if not is_floating(z.dtype):
         return plain(z)
     return record(x.tape, z, (x,), (Cast(x.dtype, dtype, shape_of(x)),))
@@ -111,5 +114,24 @@ def concatenate_traced(arrays: Any, axis: int = 0) -> Any:
 
 xp.concatenate.table[Traced] = concatenate_traced  # type: ignore[attr-defined]
 
-for flat in (xp.zeros, xp.full, xp.eye, xp.asarray):
+
+
+def full_traced(like: Any, shape: Any, value: Any, dtype: Any = None) -> Any:
+    """A traced value in every place, in the dtype of `like`; other values are constant."""
+    if type(value) is not Traced:
+        return xp.full(plain(like), shape, value, dtype)
+    return broadcast_to(astype_traced(value, dtype or like.dtype), tuple(shape))
+
+
+def asarray_traced(like: Any, values: Any, dtype: Any = None) -> Any:
+    """Constant, unless the values are traced."""
+    if any(type(x) is Traced for x in (values if isinstance(values, (list, tuple)) else (values,))):
+        raise TraceError("asarray of traced values would lose their derivative: join them with aj.stack.")
+    return xp.asarray(plain(like), values, dtype)
+
+
+xp.full.table[Traced] = full_traced  # type: ignore[attr-defined]
+xp.asarray.table[Traced] = asarray_traced  # type: ignore[attr-defined]
+
+for flat in (xp.zeros, xp.eye):
     constant(flat)
