@@ -63,8 +63,7 @@ def with_jax() -> Callable[[], object]:
     x, t = map(jnp.asarray, batch())
     rng = np.random.default_rng(0)
     params = [
-        (jnp.asarray(rng.normal(0, n**-0.5, (n, m)), "float32"), jnp.zeros(m))
-        for n, m in itertools.pairwise(SIZES)
+        (jnp.asarray(rng.normal(0, n**-0.5, (n, m)), "float32"), jnp.zeros(m)) for n, m in itertools.pairwise(SIZES)
     ]
     zeros = jax.tree.map(jnp.zeros_like, params)
 

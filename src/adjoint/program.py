@@ -153,9 +153,10 @@ class Reduction:
             node = waiting.popleft()
             if not self.passes(node):
                 continue
-            while self.passes(node):
-                last, (node,) = node, self.outs[node]
-            child, node = node, last
+            (child,) = self.outs[node]
+            while self.passes(child):
+                node, (child,) = child, self.outs[child]
+            last = node
             maps, depth = [self.ins[child].pop(node)], self.depths[child, node]
             while self.passes(node):
                 ((parent, before),) = self.ins.pop(node).items()
@@ -249,7 +250,7 @@ class Door(LinearMap):
             found = Door(self.map.T, self.out_tree, self.in_tree, self.tape, self.properties)
             found._turned = self
             self._turned = weakref.ref(found)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def array(self) -> Array | None:
         """An array of the map."""

@@ -32,7 +32,7 @@ class Argument:
         for x, v in zip(self.traced, found, strict=True):
             if tuple(getattr(v, "shape", ())) != x.shape:
                 raise ShapeError(f"{what}: a tangent of shape {np.shape(v)} for a primal of shape {x.shape}.")
-        return found
+        return [beside(x, v) for x, v in zip(self.traced, found, strict=True)]
 
     def gradient(self, cotangents: dict[int, Any]) -> Any:
         """The cotangents of this argument in its own structure and dtype; zeros where none arrived."""
@@ -151,6 +151,11 @@ def _leaf(x: Any, tape: Tape, own: bool, f: Function) -> Array:
         return xp.copy(x)
     tape.hold(x)
     return x
+
+
+def beside(x: Traced, v: Any) -> Any:
+    """A tangent or cotangent of x; plain numbers become arrays of x's own kind."""
+    return xp.asarray(x.value, v, x.dtype) if isinstance(v, (int, float)) else v
 
 
 def check_scalar(y: Any, f: Function) -> None:

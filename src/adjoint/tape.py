@@ -62,7 +62,8 @@ class Tape:
 
     def hold(self, x: Array) -> None:
         """Keep an array that the maps refer to from being changed in place while the tape needs it."""
-        if is_complex(getattr(x, "dtype", type(x))):
+        kind: Any = getattr(x, "dtype", type(x))
+        if is_complex(kind):
             raise DtypeError("complex numbers meet a traced value: only real floating numbers have a derivative here.")
         mark = xp.hold(x)
         if mark is not None:

@@ -14,7 +14,7 @@ from adjoint.errors import ShapeError
 from adjoint.maps.base import SYMMETRIC, LinearMap, guarded
 from adjoint.ops.define import plain
 from adjoint.program import Door, jacobian_of
-from adjoint.recording import Function, Recording, check_scalar, name_of, separated
+from adjoint.recording import Function, Recording, beside, check_scalar, name_of, separated
 from adjoint.tape import pull, push
 from adjoint.trees import Structure, flatten
 
@@ -137,6 +137,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
                 raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {shape}.")
             i = run.place(x)
             if i is not None:
+                part = beside(x, part)
                 cotangents[i] = cotangents[i] + part if i in cotangents else part
         found = separated(pull(list(run.edges), cotangents), *treedef.flatten_up_to(u))
         return tuple([argument.gradient(found) for argument in run.arguments])

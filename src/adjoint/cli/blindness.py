@@ -110,7 +110,7 @@ def named(digit: int) -> str:
 
 @dataclass(frozen=True)
 class Unlit:
-    """Pixels that are black in every digit trained on: no gradient ever reached their weights, only weight decay did.
+    """Pixels that are empty in every digit trained on: no gradient ever reached their weights, only weight decay did.
 
     `shrunk` is the factor by which those weights became smaller, at the pixel where it differs most from `predicted`,
     the product of 1 - lr·decay over all steps.

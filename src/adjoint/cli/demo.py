@@ -19,8 +19,8 @@ from adjoint import __version__
 from adjoint.cli import experiment as settings
 from adjoint.cli import report
 from adjoint.cli.blindness import Twins, named, twins, unlit
-from adjoint.cli.experiment import Experiment, cross_validated, experiment
-from adjoint.cli.facts import facts
+from adjoint.cli.experiment import Experiment, cross_validated, perform
+from adjoint.cli.facts import gather
 from adjoint.inspection.table import figures, percent
 from adjoint.training import save
 from adjoint.training.checkpoints import write
@@ -43,19 +43,18 @@ def demo(console: Console, out: Path, epochs: int, seed: int, folds: int = 1) ->
     """
     prepare(out)
     console.print(Rule(Text(f"adjoint {__version__} · demo", "bold"), align="left", style="dim"))
-    clock = Clock(console)
-    found = experiment(epochs, seed, clock.begin, console.is_terminal)
-    accuracies: list[float] = []
-    if folds > 1:
-        clock.begin(f"training on {folds} splits")
-        accuracies = list(cross_validated(folds, epochs, seed))
-    clock.begin("writing the report")
-    pairs = twins(found.net, found.test, found.predicted, found.certainty, PAIRS)
-    dark = unlit(found.net, found.initial, found.train, settings.rates(found.train, epochs), settings.DECAY)
-    text = report.render(found, pairs, dark, accuracies, clock.seconds)
-    clock.end()
+    with Clock(console) as clock:
+        found = perform(epochs, seed, clock.begin, console.is_terminal)
+        accuracies: list[float] = []
+        if folds > 1:
+            clock.begin(f"training on {folds} splits")
+            accuracies = list(cross_validated(folds, epochs, seed))
+        clock.begin("writing the report")
+        pairs = twins(found.net, found.test, found.predicted, found.certainty, PAIRS)
+        dark = unlit(found.net, found.initial, found.train, settings.rates(found.train, epochs), settings.DECAY)
+        text = report.render(found, pairs, dark, accuracies, clock.seconds)
     save(out / WEIGHTS, found.net)
-    write(out / FIGURES, json.dumps(facts(found, pairs, dark, accuracies, clock.seconds), indent=1).encode())
+    write(out / FIGURES, json.dumps(gather(found, pairs, dark, accuracies, clock.seconds), indent=1).encode())
     write(out / REPORT, text.encode())
     console.print(screen(found, pairs, accuracies))
     console.print(written(out, sum(clock.seconds.values())))
@@ -80,6 +79,12 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self.status: Status | None = None
         self.step, self.began = "", 0.0
+
+    def __enter__(self) -> Clock:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.end()
 
     def begin(self, step: str) -> None:
         """End the step that is under way, begin another."""
@@ -196,5 +201,5 @@ def written(out: Path, seconds: float) -> Table:
     grid.add_column(style="dim")
     grid.add_row("report", Text(str(out / REPORT), f"link {(out / REPORT).resolve().as_uri()}"), "open it in a browser")
     grid.add_row("weights", str(out / WEIGHTS), "PyTorch’s names")
-    grid.add_row("figures", str(out / FIGURES), f"every number; all done in {seconds:.0f} s")
+    grid.add_row("figures", str(out / FIGURES), f"as JSON; all done in {seconds:.0f} s")
     return grid

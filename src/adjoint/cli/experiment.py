@@ -125,7 +125,7 @@ class Experiment:
         return np.max(softmax(self.logits), axis=-1)
 
 
-def experiment(epochs: int, seed: int, tell: Callable[[str], object], progress: bool) -> Experiment:
+def perform(epochs: int, seed: int, tell: Callable[[str], object], progress: bool) -> Experiment:
     """Train on four fifths of the digits, and ask all questions; `tell` hears the name of each step."""
     train, test = digits().split(test=0.2, seed=seed)
     tell("training")

@@ -15,7 +15,7 @@ from adjoint.cli.blindness import Twins, Unlit
 from adjoint.cli.experiment import Experiment
 
 
-def facts(
+def gather(
     found: Experiment, pairs: Sequence[Twins], dark: Unlit, folds: Sequence[float], seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """Every figure of the experiment; what is infinite or not a number is None, rows count within the test digits."""

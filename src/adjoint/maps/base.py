@@ -121,7 +121,15 @@ class LinearMap(Spectral):
         return self._given(self.apply(other))
 
     def _taken(self, x: Any) -> Any:
-        return x if self.in_tree is None or (type(x) is tuple and is_product(shapes_of(x))) else self.in_tree.leaves(x)
+        if self.in_tree is not None and not (type(x) is tuple and is_product(shapes_of(x))):
+            x = self.in_tree.leaves(x)
+        return tuple([self._array(part) for part in x]) if type(x) is tuple else self._array(x)
+
+    def _array(self, x: Any) -> Any:
+        if not isinstance(x, (int, float)):
+            return x
+        like = self.array()
+        return np.float64(x) if like is None else xp.asarray(like, x, self.dtype)
 
     def _given(self, y: Any) -> Any:
         return y if self.out_tree is None else self.out_tree.tree(y)

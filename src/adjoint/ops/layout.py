@@ -115,7 +115,6 @@ def concatenate_traced(arrays: Any, axis: int = 0) -> Any:
 xp.concatenate.table[Traced] = concatenate_traced  # type: ignore[attr-defined]
 
 
-
 def full_traced(like: Any, shape: Any, value: Any, dtype: Any = None) -> Any:
     """A traced value in every place, in the dtype of `like`; other values are constant."""
     if type(value) is not Traced:
