@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 from adjoint import data, maps, nn, ops, optim, training
 from adjoint.checks import Linearity, Report, check, is_linear
+from adjoint.costs import cost
 from adjoint.errors import (
     BackendError,
     CheckpointError,
@@ -25,6 +26,7 @@ from adjoint.errors import (
     SpectrumError,
     TraceError,
 )
+from adjoint.inspection import inspect
 from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
 from adjoint.nn.module import to
@@ -44,11 +46,13 @@ __all__ = [  # noqa: PLE0604
     "SpectrumError",
     "TraceError",
     "check",
+    "cost",
     "data",
     "fit",
     "ggn",
     "grad",
     "hvp",
+    "inspect",
     "is_linear",
     "jacobian",
     "jvp",

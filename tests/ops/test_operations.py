@@ -27,7 +27,7 @@ EVERY = [sample for samples in SAMPLES.values() for sample in samples]
 each = pytest.mark.parametrize("sample", EVERY, ids=str)
 
 # Functions of the seam that no tape needs a sample for: guards, updates in place, and new arrays made like another one
-APART = {"own", "hold", "release", "verify", "sgd_update", "adam_update", "zeros_like", "ones_like"}
+APART = {"own", "hold", "release", "verify", "sgd_update", "adam_update", "zeros_like", "ones_like", "full", "asarray"}
 
 
 @pytest.fixture(autouse=True)

@@ -420,8 +420,8 @@ def test_a_line_an_epoch_where_there_is_no_terminal(capfd: pytest.CaptureFixture
     assert [line.split(" · ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert [part.rsplit(" ", 1)[0] for part in lines[0].split(" · ")[1:4]] == [
         "loss",
-        "validation loss",
-        "validation metric",
+        "val loss",
+        "val metric",
     ]
     aj.fit(net(), TRAIN, epochs=1, progress=False)
     assert capfd.readouterr() == ("", "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None
 
 
 def seed(value: int) -> None:
@@ -28,7 +28,9 @@ def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
     >>> aj.nn.init.generator(draw) is draw
     True
     """
+    global _generator
     if rng is None:
+        _generator = _generator or np.random.default_rng()
         return _generator
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
 

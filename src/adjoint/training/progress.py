@@ -91,7 +91,7 @@ def interruptions() -> Iterator[list[int]]:
 def _told(record: Epoch, epochs: int) -> str:
     figures = [f"epoch {record.epoch}/{epochs}", f"loss {record.loss:.4g}"]
     if record.validation_loss is not None:
-        figures.append(f"validation loss {record.validation_loss:.4g}")
+        figures.append(f"val loss {record.validation_loss:.4g}")
     if record.validation_metric is not None:
-        figures.append(f"validation metric {record.validation_metric:.4g}")
+        figures.append(f"val metric {record.validation_metric:.4g}")
     return " · ".join(figures)
