@@ -248,3 +248,11 @@ def test_threads_share_an_array():
     gc.collect()
     assert not wrong
     assert w.flags.writeable
+
+
+def test_negative_classes_are_refused() -> None:
+    target = np.array([-1, 0, 1])
+    with pytest.raises(IndexError, match="class -1 is negative"):
+        aj.cross_entropy(np.eye(3), target)
+    with pytest.raises(IndexError, match="class -1 is negative"):
+        aj.grad(lambda x: aj.cross_entropy(x, target))(np.eye(3))

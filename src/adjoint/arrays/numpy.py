@@ -70,7 +70,7 @@ from numpy import (  # noqa: F401  # noqa: F401
 )
 from numpy import transpose as permute  # noqa: F401
 
-from adjoint.arrays import products, updates
+from adjoint.arrays import networks, products, updates
 
 name = "numpy"
 _sum: Any = np.add.reduce
@@ -171,7 +171,19 @@ def weight_product(x: Any, u: Any) -> Any:
     return matmul(products.rows(x).T, products.rows(u))
 
 
+def nonnegative(target: Any) -> None:
+    """Raise where a class is negative, which NumPy's indexing would count from the end."""
+    if target.size and (least := min(target)) < 0:
+        raise IndexError(f"cross_entropy: class {least} is negative: classes count from 0; leave such entries out.")
+
+
+def nll_loss(log_p: Any, target: Any, reduction: str = "mean") -> Any:
+    nonnegative(target)
+    return composed(networks.nll_loss)(log_p, target, reduction)
+
+
 def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
+    nonnegative(target)
     top = max(logits, axis, True)
     p = exp(logits - top)
     total = sum(p, axis, True)
