@@ -237,7 +237,7 @@ SAMPLES: dict[str, Samples] = {
         (MAPS, np.arange(10).reshape(2, 5) % 3), (LOGITS[0], np.array(2)),
     ],
     "softmax_residual": [
-        (LOGITS, np.array([2, 0, -1, 1]), 1), (MAPS, np.arange(10).reshape(2, 5) % 3, 1), (LOGITS[0], np.array(2), 0),
+        (LOGITS, np.array([2, 0, 1, 1]), 1), (MAPS, np.arange(10).reshape(2, 5) % 3, 1), (LOGITS[0], np.array(2), 0),
         (EMPTY, np.zeros(0, int), 1), (strided(LOGITS), np.array([2, 0, 1, 1]), -1),
     ],
     "nll_loss": [*losses(LOGITS, np.array([2, 0, 1, 1]))[:4], (MAPS, np.arange(10).reshape(2, 5) % 3)],

@@ -1,5 +1,6 @@
 """The seam to NumPy, PyTorch, JAX and to arrays that only have shapes: one list of functions, dispatched by type."""
 
+from adjoint.arrays.activations import *  # noqa: F403
 from adjoint.arrays.dispatch import FUNCTIONS as FUNCTIONS
 from adjoint.arrays.elementwise import *  # noqa: F403
 from adjoint.arrays.layout import *  # noqa: F403

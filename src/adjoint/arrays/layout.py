@@ -18,7 +18,6 @@ def reshape(x: Array, /, shape: Shape) -> Array:
     >>> aj.reshape(np.arange(6), (2, -1)).tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    raise NotImplementedError
 
 
 def positive(name: str, axis: int, ndim: int) -> int:
@@ -52,7 +51,6 @@ def permute(x: Array, /, axes: Sequence[int]) -> Array:
     >>> aj.permute(np.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    raise NotImplementedError
 
 
 @composition
@@ -90,7 +88,6 @@ def broadcast_to(x: Array, /, shape: Shape) -> Array:
     >>> aj.broadcast_to(np.array([1.0, 2.0]), (3, 2)).tolist()
     [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]
     """
-    raise NotImplementedError
 
 
 @composition
@@ -128,7 +125,6 @@ def concatenate(arrays: Sequence[Array], /, axis: int = 0) -> Array:
     >>> aj.concatenate([np.array([1.0]), np.array([2.0, 3.0])]).tolist()
     [1.0, 2.0, 3.0]
     """
-    raise NotImplementedError
 
 
 @composition
@@ -170,7 +166,6 @@ def pad(x: Array, /, width: Sequence[tuple[int, int]], value: float = 0.0) -> Ar
     >>> aj.pad(np.array([1.0, 2.0]), [(1, 2)]).tolist()
     [0.0, 1.0, 2.0, 0.0, 0.0]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -181,13 +176,11 @@ def getitem(x: Array, /, key: Any) -> Array:
     >>> aj.grad(lambda x: x[1] ** 2)(np.array([3.0, 4.0, 5.0])).tolist()
     [0.0, 8.0, 0.0]
     """
-    raise NotImplementedError
 
 
 @primitive
 def put(u: Array, /, key: Any, shape: Shape) -> Array:
     """Zeros of `shape` with u written at key (integers, slices, None, Ellipsis): the adjoint of x[key]."""
-    raise NotImplementedError
 
 
 @primitive
@@ -200,7 +193,6 @@ def take(x: Array, /, indices: Array, axis: int = 0) -> Array:
     >>> aj.take(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 1, 0])).tolist()
     [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -211,7 +203,6 @@ def segment_sum(u: Array, /, indices: Array, size: int) -> Array:
     >>> aj.segment_sum(np.array([[1.0], [2.0], [4.0]]), np.array([0, 2, 0]), 3).tolist()
     [[5.0], [0.0], [2.0]]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -222,13 +213,11 @@ def take_along(x: Array, /, indices: Array, axis: int = -1) -> Array:
     >>> aj.take_along(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1], [0]])).tolist()
     [[2.0], [3.0]]
     """
-    raise NotImplementedError
 
 
 @primitive
 def put_along(u: Array, /, indices: Array, axis: int, size: int) -> Array:
     """The adjoint of `take_along`: u added into zeros of length `size` along the axis."""
-    raise NotImplementedError
 
 
 @primitive
@@ -239,7 +228,6 @@ def flip(x: Array, /, axis: int | tuple[int, ...] | None = None) -> Array:
     >>> aj.flip(np.array([[1, 2], [3, 4]]), 1).tolist()
     [[2, 1], [4, 3]]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -250,7 +238,6 @@ def roll(x: Array, /, shift: int, axis: int) -> Array:
     >>> aj.roll(np.array([1, 2, 3]), 1, 0).tolist()
     [3, 1, 2]
     """
-    raise NotImplementedError
 
 
 @composition
@@ -292,7 +279,6 @@ def tril(x: Array, /, k: int = 0) -> Array:
     >>> aj.tril(np.ones((2, 3))).tolist()
     [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -303,7 +289,6 @@ def triu(x: Array, /, k: int = 0) -> Array:
     >>> aj.triu(np.ones((2, 3)), k=1).tolist()
     [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -314,7 +299,6 @@ def diagonal(x: Array, /) -> Array:
     >>> aj.diagonal(np.array([[1, 2], [3, 4]])).tolist()
     [1, 4]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -325,7 +309,6 @@ def diagonal_matrix(x: Array, /) -> Array:
     >>> aj.diagonal_matrix(np.array([1, 2])).tolist()
     [[1, 0], [0, 2]]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -336,7 +319,6 @@ def astype(x: Array, /, dtype: Any) -> Array:
     >>> aj.astype(np.ones(2), "float32")
     array([1., 1.], dtype=float32)
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -348,7 +330,6 @@ def copy(x: Array, /) -> Array:
     >>> np.shares_memory(x, aj.copy(x))
     False
     """
-    raise NotImplementedError
 
 
 # New arrays, like another one in backend, device and (unless said) dtype
@@ -362,7 +343,6 @@ def zeros(like: Array, /, shape: Shape, dtype: Any = None) -> Array:
     >>> aj.zeros(np.ones(1, "float32"), (2,))
     array([0., 0.], dtype=float32)
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -373,7 +353,6 @@ def full(like: Array, /, shape: Shape, value: float, dtype: Any = None) -> Array
     >>> aj.full(np.ones(1, "float32"), (2,), 7.0)
     array([7., 7.], dtype=float32)
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -385,7 +364,6 @@ def eye(like: Array, /, n: int, dtype: Any = None) -> Array:
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -396,7 +374,6 @@ def asarray(like: Array, /, values: Any, dtype: Any = None) -> Array:
     >>> aj.asarray(np.ones(1, "float32"), [1.0, 2.0], "float32")
     array([1., 2.], dtype=float32)
     """
-    raise NotImplementedError
 
 
 @composition
@@ -436,16 +413,13 @@ def hold(x: Array, /) -> Any:
 
     NumPy's arrays and their bases become read-only (the mark lists them); PyTorch's version is noted (an integer).
     """
-    raise NotImplementedError
 
 
 @primitive
 def verify(x: Array, /, mark: Any) -> None:
     """Raise `InPlaceError` where x was changed since it was held."""
-    raise NotImplementedError
 
 
 @primitive
 def release(x: Array, /, mark: Any) -> None:
     """End the guard."""
-    raise NotImplementedError

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays.activations import relu, softplus
 from adjoint.arrays.dispatch import Array, composition
 from adjoint.arrays.layout import expand_dims, full, put_along, squeeze, take, take_along
 from adjoint.arrays.reductions import logsumexp, max, mean, norm, sum
@@ -268,7 +269,7 @@ def binary_cross_entropy_with_logits(x: Array, target: Array, /, reduction: str 
     [0.6931, 1000.0]
     """
     _alike("binary_cross_entropy_with_logits", x, target)
-    return reduced(el.softplus(x) - target * x, reduction)
+    return reduced(softplus(x) - target * x, reduction)
 
 
 @composition
@@ -300,4 +301,4 @@ def hinge_loss(x: Array, target: Array, /, reduction: str = "mean") -> Array:
     [0.5, 0.0, 3.0]
     """
     _alike("hinge_loss", x, target)
-    return reduced(el.relu(1.0 - target * x), reduction)
+    return reduced(relu(1.0 - target * x), reduction)

@@ -39,7 +39,6 @@ def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> aj.sum(x, 0).tolist(), aj.sum(x, 1, keepdims=True).tolist()
     ([4.0, 6.0], [[3.0], [7.0]])
     """
-    raise NotImplementedError
 
 
 @composition
@@ -89,7 +88,6 @@ def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> aj.grad(aj.max)(np.array([1.0, 3.0, 3.0])).tolist()
     [0.0, 0.5, 0.5]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -100,7 +98,6 @@ def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> aj.min(np.array([[1.0, 2.0], [4.0, 3.0]]), 1).tolist()
     [1.0, 3.0]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -111,7 +108,6 @@ def prod(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> aj.grad(aj.prod)(np.array([2.0, 0.0, 3.0])).tolist()
     [0.0, 6.0, 0.0]
     """
-    raise NotImplementedError
 
 
 @composition
@@ -155,7 +151,6 @@ def cumulative_sum(x: Array, /, axis: int = -1) -> Array:
     >>> aj.cumulative_sum(np.array([1.0, 2.0, 3.0])).tolist()
     [1.0, 3.0, 6.0]
     """
-    raise NotImplementedError
 
 
 @composition
@@ -201,7 +196,6 @@ def argmax(x: Array, /, axis: int | None = None) -> Array:
     >>> aj.argmax(np.array([[1.0, 5.0, 5.0], [2.0, 0.0, 1.0]]), -1).tolist()
     [1, 0]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -212,7 +206,6 @@ def argmin(x: Array, /, axis: int | None = None) -> Array:
     >>> int(aj.argmin(np.array([[1.0, 5.0], [0.0, 2.0]])))
     2
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -223,7 +216,6 @@ def any(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> aj.any(np.array([[True, False], [False, False]]), 1).tolist()
     [True, False]
     """
-    raise NotImplementedError
 
 
 @primitive
@@ -234,4 +226,3 @@ def all(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> aj.all(np.array([[True, True], [True, False]]), 1).tolist()
     [True, False]
     """
-    raise NotImplementedError

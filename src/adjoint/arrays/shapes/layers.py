@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.arrays import elementwise
+from adjoint.arrays import activations, elementwise
 from adjoint.arrays.dispatch import FUNCTIONS, Shape
 from adjoint.arrays.shapes import layer_rules, layout_rules, rules
 from adjoint.arrays.shapes.array import ShapeArray, bare, operand, shape_of, spend
@@ -178,7 +178,8 @@ def _update(name: str, how: dict[str, Any], **groups: Any) -> None:
     spend(name, tally.flops, 0, [*read, *written])
 
 
-COMPOSED = [name for name, f in FUNCTIONS.items() if f.__module__ == elementwise.__name__ and f.table.composed]
+ELEMENTWISE = {activations.__name__, elementwise.__name__}
+COMPOSED = [name for name, f in FUNCTIONS.items() if f.__module__ in ELEMENTWISE and f.table.composed]
 FUSED: dict[str, Function] = {
     **dict.fromkeys(COMPOSED, _floating),
     **dict.fromkeys(("clip", "hardtanh", "relu6", "rsqrt"), _anything),

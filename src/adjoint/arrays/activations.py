@@ -1,0 +1,214 @@
+"""The seam's activations, element by element; most are compositions of the functions before them."""
+
+from __future__ import annotations
+
+import math
+
+from adjoint.arrays.dispatch import Array, composition, primitive
+from adjoint.arrays.elementwise import abs, clip, erf, exp, expm1, greater, logaddexp, minimum, negative, tanh, where
+
+SQRT_HALF = math.sqrt(0.5)
+SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
+INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+
+
+@primitive
+def relu(x: Array, /) -> Array:
+    """max(x, 0); the slope at 0 is 0, as in PyTorch.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.relu(np.array([-2.0, 0.0, 3.0])).tolist()
+    [0.0, 0.0, 3.0]
+    >>> [float(aj.grad(aj.relu)(x)) for x in (-2.0, 0.0, 3.0)]
+    [0.0, 0.0, 1.0]
+    """
+
+
+@composition
+def relu6(x: Array, /) -> Array:
+    """min(max(x, 0), 6).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.relu6(np.array([-1.0, 3.0, 8.0])).tolist()
+    [0.0, 3.0, 6.0]
+    """
+    return clip(x, 0.0, 6.0)
+
+
+@composition
+def leaky_relu(x: Array, /, negative_slope: float = 0.01) -> Array:
+    """x where x > 0, negative_slope · x elsewhere.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.leaky_relu(np.array([-2.0, 3.0]), negative_slope=0.1).tolist()
+    [-0.2, 3.0]
+    """
+    return where(greater(x, 0.0), x, negative_slope * x)
+
+
+@composition
+def elu(x: Array, /, alpha: float = 1.0) -> Array:
+    """x where x > 0, α (eˣ - 1) elsewhere (Clevert et al. 2016).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.elu(np.array([-1.0, 2.0])).tolist()
+    [-0.6321, 2.0]
+    """
+    return where(greater(x, 0.0), x, alpha * expm1(minimum(x, 0.0)))
+
+
+@composition
+def selu(x: Array, /) -> Array:
+    """λ · elu(x, α) with the λ and α at which layers keep mean 0 and variance 1 (Klambauer et al. 2017).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.selu(np.array([-1.0, 1.0])).tolist()
+    [-1.1113, 1.0507]
+    """
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+@composition
+def celu(x: Array, /, alpha: float = 1.0) -> Array:
+    """x where x > 0, α (e^(x/α) - 1) elsewhere (Barron 2017).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.celu(np.array([-2.0, 1.0]), alpha=2.0).tolist()
+    [-1.2642, 1.0]
+    """
+    return where(greater(x, 0.0), x, alpha * expm1(minimum(x, 0.0) / alpha))
+
+
+@primitive
+def sigmoid(x: Array, /) -> Array:
+    """σ(x) = 1 / (1 + e⁻ˣ), with slope σ(x) (1 - σ(x)).
+
+    >>> import adjoint as aj
+    >>> float(aj.sigmoid(0.0)), float(aj.grad(aj.sigmoid)(0.0))
+    (0.5, 0.25)
+    """
+
+
+@composition
+def logsigmoid(x: Array, /) -> Array:
+    """log σ(x) = -softplus(-x), without overflow.
+
+    >>> import adjoint as aj
+    >>> float(aj.logsigmoid(-1000.0))
+    -1000.0
+    """
+    return negative(softplus(negative(x)))
+
+
+@composition
+def softplus(x: Array, /, beta: float = 1.0) -> Array:
+    """log(1 + e^(βx)) / β, a smooth `relu`; its slope is σ(βx).
+
+    >>> import adjoint as aj
+    >>> float(aj.softplus(0.0)), float(aj.grad(aj.softplus)(0.0))
+    (0.6931, 0.5)
+    """
+    return logaddexp(x, 0.0) if beta == 1.0 else logaddexp(beta * x, 0.0) / beta
+
+
+@composition
+def softsign(x: Array, /) -> Array:
+    """x / (1 + |x|).
+
+    >>> import adjoint as aj
+    >>> float(aj.softsign(1.0)), float(aj.grad(aj.softsign)(1.0))
+    (0.5, 0.25)
+    """
+    return x / (1.0 + abs(x))
+
+
+@composition
+def tanhshrink(x: Array, /) -> Array:
+    """x - tanh x, with slope tanh² x.
+
+    >>> import adjoint as aj
+    >>> float(aj.tanhshrink(1.0)), float(aj.grad(aj.tanhshrink)(1.0))
+    (0.2384, 0.58)
+    """
+    return x - tanh(x)
+
+
+@composition
+def silu(x: Array, /) -> Array:
+    """x σ(x), also called swish (Elfwing et al. 2018).
+
+    >>> import adjoint as aj
+    >>> float(aj.silu(0.0)), float(aj.grad(aj.silu)(0.0))
+    (0.0, 0.5)
+    """
+    return x * sigmoid(x)
+
+
+@composition
+def mish(x: Array, /) -> Array:
+    """x tanh(softplus(x)) (Misra 2019).
+
+    >>> import adjoint as aj
+    >>> float(aj.mish(0.0)), float(aj.grad(aj.mish)(0.0))
+    (0.0, 0.6)
+    """
+    return x * tanh(softplus(x))
+
+
+@composition
+def hardtanh(x: Array, /, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+    """x limited to [min_val, max_val].
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.hardtanh(np.array([-3.0, 0.5, 3.0])).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    return clip(x, min_val, max_val)
+
+
+@composition
+def hardsigmoid(x: Array, /) -> Array:
+    """min(max(x + 3, 0), 6) / 6.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.hardsigmoid(np.array([-4.0, 0.0, 4.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return relu6(x + 3.0) / 6.0
+
+
+@composition
+def hardswish(x: Array, /) -> Array:
+    """x · hardsigmoid(x) (Howard et al. 2019).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.hardswish(np.array([-1.0, 1.0, 3.0])).tolist()
+    [-0.3333, 0.6667, 3.0]
+    """
+    return x * hardsigmoid(x)
+
+
+@composition
+def gelu(x: Array, /, approximate: str = "none") -> Array:
+    """x Φ(x), Φ the normal distribution function; approximate="tanh" is Hendrycks & Gimpel's formula (2016).
+
+    Raises ValueError for another `approximate`.
+
+    >>> import adjoint as aj
+    >>> float(aj.gelu(1.0)), float(aj.gelu(1.0, approximate="tanh"))
+    (0.84134, 0.84119)
+    """
+    if approximate == "tanh":
+        return 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)))
+    if approximate != "none":
+        raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}.")
+    return 0.5 * x * (1.0 + erf(SQRT_HALF * x))
+
+
+@composition
+def gelu_slope(x: Array, /, approximate: str = "none") -> Array:
+    """The derivative of `gelu` at x: Φ(x) + x φ(x), or that of its tanh formula."""
+    if approximate == "tanh":
+        t = tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
+        return 0.5 * (1.0 + t) + 0.5 * SQRT_2_OVER_PI * x * (1.0 - t * t) * (1.0 + 3 * 0.044715 * x * x)
+    return 0.5 * (1.0 + erf(SQRT_HALF * x)) + x * (INV_SQRT_2PI * exp(-0.5 * x * x))
