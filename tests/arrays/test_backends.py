@@ -6,6 +6,7 @@ The reference is NumPy's own function, or the plain composition of a coarse one,
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import FUNCTIONS, backend
 from adjoint.errors import BackendError, InPlaceError
+from tests.ops.samples import SAMPLES as TOPIC_SAMPLES
+from tests.ops.samples import TOPICS
+from tests.ops.samples.operands import Sample
 
 BACKENDS = ("numpy", "torch", "jax")
 DTYPES = ("float32", "float64")
@@ -135,7 +139,16 @@ def each(names: str, samples: Samples) -> dict[str, Samples]:
     return dict.fromkeys(names.split(), samples)
 
 
+def positional(sample: Sample) -> tuple[Any, ...]:
+    """The operands of an operation's sample and its options, in their order."""
+    given = inspect.signature(FUNCTIONS[sample.name]).bind(*sample.make(), **sample.options)
+    given.apply_defaults()
+    return given.args
+
+
+LAYERS = {name: TOPIC_SAMPLES[name] for key, topic in TOPICS.items() if key != "core" for name in topic.TABLE}
 SAMPLES: dict[str, Samples] = {
+    **{name: [positional(sample) for sample in samples] for name, samples in LAYERS.items()},
     **each("add subtract multiply maximum minimum atan2 logaddexp", binary()),
     **each("divide pow", binary(0.5, 2.0)),
     **each("negative abs square exp exp2 expm1 sin cos atan sinh cosh", unary()),

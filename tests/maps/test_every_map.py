@@ -1,4 +1,4 @@
-"""What every kind of map must do, on every backend; a new kind inherits all of it by an entry in `examples.py`."""
+"""What every kind of map must do, on every backend; a new kind inherits all of it by an entry in `examples/`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def slack(example: Example, dtype: str) -> float:
 def test_every_kind_has_an_example() -> None:
     kinds = {kind for kind in LinearMap.registry if kind.__module__.partition(".")[0] == "adjoint"}
     missing = sorted(kind.__qualname__ for kind in kinds - {example.kind for example in EXAMPLES})
-    assert not missing, f"give {missing} an example in tests/maps/examples.py"
+    assert not missing, f"give {missing} an example in tests/maps/examples/"
 
 
 @every_example

@@ -20,8 +20,8 @@ from adjoint import trees
 from adjoint.arrays.dispatch import FUNCTIONS, backend
 from adjoint.arrays.traced import Traced
 from adjoint.ops.define import OPERATIONS
-from tests.ops.peers import JAX, TORCH
-from tests.ops.samples import SAMPLES, Sample, bound, floating
+from tests.ops.samples import JAX, SAMPLES, TORCH, bound
+from tests.ops.samples.operands import Sample, floating
 
 EVERY = [sample for samples in SAMPLES.values() for sample in samples]
 each = pytest.mark.parametrize("sample", EVERY, ids=str)

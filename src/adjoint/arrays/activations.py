@@ -6,6 +6,7 @@ import math
 
 from adjoint.arrays.dispatch import Array, composition, primitive
 from adjoint.arrays.elementwise import abs, clip, erf, exp, expm1, greater, logaddexp, minimum, negative, tanh, where
+from adjoint.arrays.reductions import logsumexp, max, sum
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -212,3 +213,30 @@ def gelu_slope(x: Array, /, approximate: str = "none") -> Array:
         t = tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
         return 0.5 * (1.0 + t) + 0.5 * SQRT_2_OVER_PI * x * (1.0 - t * t) * (1.0 + 3 * 0.044715 * x * x)
     return 0.5 * (1.0 + erf(SQRT_HALF * x)) + x * (INV_SQRT_2PI * exp(-0.5 * x * x))
+
+
+@composition
+def softmax(x: Array, /, axis: int = -1) -> Array:
+    """p = eˣ / Σ eˣ along an axis; a row that is -∞ throughout gives NaN, as in PyTorch.
+
+    Its Jacobian diag(p) - ppᵀ is symmetric and sends constant vectors to 0.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.softmax(np.array([0.0, np.log(3.0)])).tolist()
+    [0.25, 0.75]
+    >>> aj.jacobian(aj.softmax, np.zeros(2)).dense().tolist()
+    [[0.25, -0.25], [-0.25, 0.25]]
+    """
+    e = exp(x - max(x, axis, True))
+    return e / sum(e, axis, True)
+
+
+@composition
+def log_softmax(x: Array, /, axis: int = -1) -> Array:
+    """x - log Σ eˣ along an axis, without overflow.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.log_softmax(np.array([1000.0, 0.0])).tolist()
+    [0.0, -1000.0]
+    """
+    return x - logsumexp(x, axis, True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from adjoint.arrays.dispatch import Array, Shape, composition, primitive
-from adjoint.arrays.layout import permute, reshape, swapaxes
+from adjoint.arrays.layout import permute, reshape, swapaxes, take
+from adjoint.arrays.normalization import normalize
 from adjoint.arrays.reductions import sum
 
 
@@ -100,3 +101,25 @@ def rows(x: Array) -> Array:
     """x with all axes but the last joined: (…, d) to (n, d)."""
     shape: Shape = tuple(x.shape)
     return x if len(shape) == 2 else reshape(x, (math.prod(shape[:-1]), shape[-1]))
+
+
+@composition
+def cosine_similarity(x: Array, y: Array, /, axis: int = -1, eps: float = 1e-8) -> Array:
+    """⟨x, y⟩ / (max(‖x‖, eps) max(‖y‖, eps)) along an axis: cos of the angle between x and y.
+
+    >>> import numpy as np, adjoint as aj
+    >>> float(aj.cosine_similarity(np.array([3.0, 4.0]), np.array([2.0, 0.0])))
+    0.6
+    """
+    return sum(normalize(x, axis, eps) * normalize(y, axis, eps), axis)
+
+
+@composition
+def embedding(indices: Array, weight: Array, /) -> Array:
+    """The rows of weight, shape (n, d), at integer indices of any shape: result (*indices, d).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.embedding(np.array([1, 0, 1]), np.array([[0.0, 1.0], [2.0, 3.0]])).tolist()
+    [[2.0, 3.0], [0.0, 1.0], [2.0, 3.0]]
+    """
+    return take(weight, indices, 0)

@@ -13,7 +13,8 @@ from adjoint.checks import Report, check
 from adjoint.costs import Cost, cost
 from adjoint.data import Dataset, digits
 from adjoint.inspection import Depth, Inspection, gradient_flow, inspect
-from adjoint.ops.networks import cross_entropy, softmax
+from adjoint.ops.losses import cross_entropy
+from adjoint.ops.reductions import softmax
 from adjoint.optim import AdamW
 from adjoint.optim.schedules import cosine
 from adjoint.training import Trained, confusion_matrix, evaluate, fit

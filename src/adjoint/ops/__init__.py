@@ -5,7 +5,7 @@ An operation is the seam's function itself, so `adjoint.exp` serves arrays of ev
 
 from adjoint.arrays import FUNCTIONS
 from adjoint.arrays.products import einsum as einsum
-from adjoint.ops import elementwise, layout, networks, products, reductions  # noqa: F401
+from adjoint.ops import elementwise, layout, losses, normalization, products, reductions  # noqa: F401
 from adjoint.ops.checkpoint import checkpoint as checkpoint
 from adjoint.ops.define import OPERATIONS as OPERATIONS
 

@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.reductions import Axis, normalized
 from adjoint.maps.base import LinearMap
-from adjoint.maps.reductions import CumulativeSum, Reduce
+from adjoint.maps.reductions import CumulativeSum, LogSoftmax, Reduce, Softmax
 from adjoint.ops.define import constant, operation
 from adjoint.ops.layout import shape_of
 
@@ -121,3 +121,6 @@ reversed_cumulative_sum = operation(
 
 for flat in (xp.argmax, xp.argmin, xp.any, xp.all):
     constant(flat)
+
+softmax = operation(xp.softmax, lambda z, x, axis=-1: Softmax(z, axis))
+log_softmax = operation(xp.log_softmax, lambda z, x, axis=-1: LogSoftmax(lambda: xp.exp(z), axis, shape_of(x)))

@@ -15,7 +15,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, backend, is_floating
 from adjoint.data.dataset import Dataset
 from adjoint.nn.module import Module, to
-from adjoint.ops.networks import cross_entropy
+from adjoint.ops.losses import cross_entropy
 from adjoint.optim.clipping import clip_grad_norm
 from adjoint.optim.optimizers import AdamW, Optimizer
 from adjoint.optim.schedules import Schedule

@@ -1,14 +1,9 @@
-"""Examples of every kind of map, of odd shapes: a kind that has none fails `test_every_kind_has_an_example`.
-
-An example builds its map from arrays, so that it exists on every backend and in every dtype, and can be differentiated
-in them. `matrix` is the map's matrix by NumPy alone, from the same arrays.
-"""
+"""Examples of the vocabulary: elementary maps, matrices, layout, reductions, algebra, programs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +11,10 @@ import scipy.linalg
 import scipy.sparse
 
 import adjoint as aj
-from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.maps import LinearMap
 from adjoint.ops.checkpoint import Recomputed
 from adjoint.program import Door, Program
-
-Shape = tuple[int, ...]
-
-
-def normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    return rng.standard_normal(shape)
+from tests.maps.examples.example import Example, Shape, columns, normal
 
 
 def probabilities(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -51,39 +40,6 @@ def positive(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 def dominant(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.standard_normal(shape) + 3.0 * shape[-1] * np.eye(shape[-1])
-
-
-@dataclass(frozen=True)
-class Example:
-    """A map of one kind: `build(*arrays)` with arrays of `shapes`, each drawn by its entry of `draw` or normal.
-
-    `held` is true when the map cannot be differentiated in its arrays: its numbers leave the backend.
-    """
-
-    kind: type[LinearMap]
-    build: Callable[..., LinearMap]
-    shapes: tuple[Shape, ...] = ()
-    matrix: Callable[..., np.ndarray] | None = None
-    draw: tuple[Callable[[np.random.Generator, Shape], np.ndarray], ...] = ()
-    held: bool = False
-
-    def arrays(self, dtype: str = "float64") -> list[np.ndarray]:
-        """The same numbers every time, such as float32 holds them."""
-        rng = np.random.default_rng(20 + len(self.shapes))
-        draw = self.draw + (normal,) * (len(self.shapes) - len(self.draw))
-        return [np.asarray(d(rng, s), "float32").astype(dtype) for d, s in zip(draw, self.shapes, strict=True)]
-
-
-def columns(f: Callable[[np.ndarray], np.ndarray], *shapes: Shape) -> np.ndarray:
-    """The matrix of a linear function of NumPy arrays: its values at the basis of its arguments, as columns."""
-    found = []
-    for k, shape in enumerate(shapes):
-        for j in range(math.prod(shape)):
-            parts = [np.zeros(s) for s in shapes]
-            parts[k].reshape(-1)[j] = 1.0
-            y = f(*parts)
-            found.append(np.concatenate([np.ravel(p) for p in y]) if isinstance(y, tuple) else np.ravel(y))
-    return np.array(found).T
 
 
 def numpy_softmax(w: np.ndarray) -> np.ndarray:
@@ -407,23 +363,3 @@ EXAMPLES: list[Example] = [
         shared_slope,
     ),
 ]
-
-
-def name(example: Example) -> str:
-    """The kind, and which of its examples it is."""
-    alike = [e for e in EXAMPLES if e.kind is example.kind]
-    return f"{example.kind.__name__}{alike.index(example) if len(alike) > 1 else ''}"
-
-
-def moved(arrays: list[np.ndarray], backend: str) -> list[Any]:
-    """NumPy's arrays on a backend."""
-    from importlib import import_module
-
-    return [import_module(f"adjoint.arrays.{backend}").from_numpy(x) for x in arrays]
-
-
-def plain(x: Any) -> Any:
-    """Arrays of any backend, and tuples of them, in NumPy."""
-    if isinstance(x, tuple):
-        return tuple(plain(part) for part in x)
-    return np.asarray(backend_of(type(x)).to_numpy(x))

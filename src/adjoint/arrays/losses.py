@@ -1,4 +1,4 @@
-"""The seam's coarse functions: whole layers and losses, so that a backend may use its fused kernel."""
+"""The seam's losses: numbers to make small; `reduction` is "mean", "sum" or "none"."""
 
 from __future__ import annotations
 
@@ -6,109 +6,11 @@ import math
 from typing import Any
 
 from adjoint.arrays import elementwise as el
-from adjoint.arrays.activations import relu, softplus
+from adjoint.arrays.activations import log_softmax, relu, softmax, softplus
 from adjoint.arrays.dispatch import Array, composition
-from adjoint.arrays.layout import expand_dims, full, put_along, squeeze, take, take_along
-from adjoint.arrays.reductions import logsumexp, max, mean, norm, sum
+from adjoint.arrays.layout import expand_dims, full, put_along, squeeze, take_along
+from adjoint.arrays.reductions import logsumexp, mean, sum
 from adjoint.errors import ShapeError
-
-
-@composition
-def softmax(x: Array, /, axis: int = -1) -> Array:
-    """p = eˣ / Σ eˣ along an axis; a row that is -∞ throughout gives NaN, as in PyTorch.
-
-    Its Jacobian diag(p) - ppᵀ is symmetric and sends constant vectors to 0.
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.softmax(np.array([0.0, np.log(3.0)])).tolist()
-    [0.25, 0.75]
-    >>> aj.jacobian(aj.softmax, np.zeros(2)).dense().tolist()
-    [[0.25, -0.25], [-0.25, 0.25]]
-    """
-    e = el.exp(x - max(x, axis, True))
-    return e / sum(e, axis, True)
-
-
-@composition
-def log_softmax(x: Array, /, axis: int = -1) -> Array:
-    """x - log Σ eˣ along an axis, without overflow.
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.log_softmax(np.array([1000.0, 0.0])).tolist()
-    [0.0, -1000.0]
-    """
-    return x - logsumexp(x, axis, True)
-
-
-@composition
-def normalize_moments(x: Array, /, ndim: int, eps: float, centre: bool) -> Any:
-    """(x̂, 1/σ) over the last `ndim` axes: x̂ = (x - μ)/σ, σ² = mean((x - μ)²) + eps; μ = 0 unless `centre`."""
-    axes = tuple(range(-ndim, 0))
-    centred = x - mean(x, axes, True) if centre else x
-    scale = el.rsqrt(mean(el.square(centred), axes, True) + eps)
-    return centred * scale, scale
-
-
-@composition
-def layer_norm(
-    x: Array, weight: Array | None = None, bias: Array | None = None, /, ndim: int = 1, eps: float = 1e-5
-) -> Array:
-    """(x - mean)/√(var + eps) · weight + bias over the last `ndim` axes (Ba et al. 2016).
-
-    x (…, *s), weight and bias (*s) with `ndim` axes or None, result like x.
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.layer_norm(np.array([[1.0, 3.0]]), np.array([2.0, 2.0]), eps=0.0).tolist()
-    [[-2.0, 2.0]]
-    """
-    y = normalize_moments(x, ndim, eps, True)[0]
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
-
-
-@composition
-def rms_norm(x: Array, weight: Array | None = None, /, ndim: int = 1, eps: float = 1e-6) -> Array:
-    """x/√(mean x² + eps) · weight over the last `ndim` axes (Zhang & Sennrich 2019).
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.rms_norm(np.array([1.0, 7.0]), eps=0.0).tolist()
-    [0.2, 1.4]
-    """
-    y = normalize_moments(x, ndim, eps, False)[0]
-    return y if weight is None else y * weight
-
-
-@composition
-def normalize(x: Array, /, axis: int = -1, eps: float = 1e-12) -> Array:
-    """x / max(‖x‖, eps) along an axis: unit vectors.
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.normalize(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
-    [[0.6, 0.8], [0.0, 0.0]]
-    """
-    return x / el.maximum(norm(x, axis, True), eps)
-
-
-@composition
-def cosine_similarity(x: Array, y: Array, /, axis: int = -1, eps: float = 1e-8) -> Array:
-    """⟨x, y⟩ / (max(‖x‖, eps) max(‖y‖, eps)) along an axis: cos of the angle between x and y.
-
-    >>> import numpy as np, adjoint as aj
-    >>> float(aj.cosine_similarity(np.array([3.0, 4.0]), np.array([2.0, 0.0])))
-    0.6
-    """
-    return sum(normalize(x, axis, eps) * normalize(y, axis, eps), axis)
-
-
-@composition
-def embedding(indices: Array, weight: Array, /) -> Array:
-    """The rows of weight, shape (n, d), at integer indices of any shape: result (*indices, d).
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.embedding(np.array([1, 0, 1]), np.array([[0.0, 1.0], [2.0, 3.0]])).tolist()
-    [[2.0, 3.0], [0.0, 1.0], [2.0, 3.0]]
-    """
-    return take(weight, indices, 0)
 
 
 def class_axis(name: str, scores: Array, target: Array) -> int:
@@ -122,9 +24,6 @@ def class_axis(name: str, scores: Array, target: Array) -> int:
             f"{tuple(target.shape)}; move the classes there with aj.moveaxis, or flatten both."
         )
     return axis
-
-
-# Losses: reduction is "mean", "sum" or "none"
 
 
 def reduced(losses: Array, reduction: str) -> Array:

@@ -70,7 +70,7 @@ from numpy import (  # noqa: F401  # noqa: F401
 )
 from numpy import transpose as permute  # noqa: F401
 
-from adjoint.arrays import networks, products, updates
+from adjoint.arrays import losses, products, updates
 
 name = "numpy"
 _sum: Any = np.add.reduce
@@ -179,7 +179,7 @@ def nonnegative(target: Any) -> None:
 
 def nll_loss(log_p: Any, target: Any, reduction: str = "mean") -> Any:
     nonnegative(target)
-    return composed(networks.nll_loss)(log_p, target, reduction)
+    return composed(losses.nll_loss)(log_p, target, reduction)
 
 
 def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
@@ -302,7 +302,7 @@ def contiguous(*lists: Any) -> bool:
 
 def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
     if contiguous(arrays):
-        from adjoint.arrays.kernels import sgd
+        from adjoint.arrays.numpy.kernels import sgd
 
         sgd(arrays, grads, velocities, **how)
         return arrays, velocities
@@ -312,7 +312,7 @@ def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
 
 def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
     if contiguous(arrays, first, second):
-        from adjoint.arrays.kernels import adam
+        from adjoint.arrays.numpy.kernels import adam
 
         adam(arrays, grads, first, second, **how)
         return arrays, first, second
