@@ -12,7 +12,7 @@ from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.arrays.traced import Traced
 from adjoint.errors import DtypeError, ShapeError
 from adjoint.tape import Tape
-from adjoint.trees import Structure, flatten
+from adjoint.trees import Structure, carry, flatten
 
 Function = Callable[..., Any]
 
@@ -97,6 +97,9 @@ class Recording:
             self.keep = False
             self.__exit__(type(failure), failure, failure.__traceback__)
             raise
+        for k, argument in zip(self.argnums, self.arguments, strict=True):
+            if argument.structure is not None and argument.structure.buffered:
+                carry(given[k], self.args[k])
         self.edges = self.tape.close()
         self.result: Any = result[0] if self.has_aux else result
         self.aux: Any = result[1] if self.has_aux else None

@@ -9,7 +9,7 @@ import optree
 from adjoint.arrays.dispatch import is_array, is_floating
 
 NAMESPACE = "adjoint"
-_roles: dict[Any, list[int]] = {}
+_roles: dict[Any, tuple[list[int], bool]] = {}
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
@@ -30,27 +30,44 @@ def map(function: Any, tree: Any, *rest: Any) -> Any:
 FROZEN, FREE, OWNED = range(3)
 
 
-def roles(treedef: Any) -> list[int]:
-    """For every leaf: FROZEN where no gradient is wanted, OWNED inside a module, else FREE."""
-    found = _roles.get(treedef)
-    if found is None:
+def roles(treedef: Any) -> tuple[list[int], bool]:
+    """For every leaf: FROZEN where no gradient is wanted, OWNED in a module, else FREE; and if there are buffers."""
+    known = _roles.get(treedef)
+    if known is None:
         found = [FREE] * treedef.num_leaves
-        _assign(treedef.unflatten(range(treedef.num_leaves)), found, FREE)
-        _roles[treedef] = found
-    return found
+        buffered = _assign(treedef.unflatten(range(treedef.num_leaves)), found, FREE)
+        known = _roles[treedef] = found, buffered
+    return known
 
 
-def _assign(node: Any, found: list[int], role: int) -> None:
+def _assign(node: Any, found: list[int], role: int) -> bool:
     if isinstance(node, int):
         found[node] = role
-        return
-    held = getattr(node, "_frozen", None)
+        return False
+    held, buffers = getattr(node, "_frozen", None), getattr(node, "_buffers", ())
     if held is not None and role == FREE:
         role = OWNED
-    children, _, entries, _ = optree.tree_flatten_one_level(node, namespace=NAMESPACE)
-    for name, child in zip(entries, children, strict=True):
+    buffered = bool(buffers)
+    for name, child in _children(node):
         if child is not None:
-            _assign(child, found, FROZEN if held and name in held else role)
+            still = (held and name in held) or name in buffers
+            buffered |= _assign(child, found, FROZEN if still else role)
+    return buffered
+
+
+def _children(node: Any) -> Any:
+    children, _, entries, _ = optree.tree_flatten_one_level(node, namespace=NAMESPACE)
+    return zip(entries, children, strict=True)
+
+
+def carry(source: Any, target: Any) -> None:
+    """Give the buffers of a tree's modules to the modules of another tree of the same structure."""
+    if source is None or optree.tree_is_leaf(source, namespace=NAMESPACE):
+        return
+    for name in getattr(source, "_buffers", ()):
+        setattr(target, name, getattr(source, name))
+    for (_, from_), (_, to) in zip(_children(source), _children(target), strict=True):
+        carry(from_, to)
 
 
 class Structure:
@@ -59,14 +76,15 @@ class Structure:
     An array that stands in modules twice (tied weights) is one leaf.
     """
 
-    __slots__ = ("fixed", "places", "treedef")
+    __slots__ = ("buffered", "fixed", "places", "treedef")
 
     def __init__(self, tree: Any) -> None:
         leaves, self.treedef = flatten(tree)
         seen: dict[int, int] = {}
+        each, self.buffered = roles(self.treedef)
         self.places: list[int | None] = [
             seen.setdefault(id(x) if role == OWNED else -k, len(seen)) if role and differentiable(x) else None
-            for k, (role, x) in enumerate(zip(roles(self.treedef), leaves, strict=True))
+            for k, (role, x) in enumerate(zip(each, leaves, strict=True))
         ]
         self.fixed = leaves
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,27 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
-from adjoint.trees import NAMESPACE, flatten
+from adjoint.ops.define import plain
+from adjoint.trees import NAMESPACE
 from adjoint.trees import map as tree_map
 
-HIDDEN = ("_form", "_frozen")
+HIDDEN = ("_buffers", "_form", "_frozen")
 
 
 class Form:
-    """What a module is besides its arrays: names of its children, those that are frozen, its other attributes."""
+    """What a module is besides its arrays: names of its children, those that are frozen, its buffers (name: whether
+    `state_dict` has it), its other attributes."""
 
-    __slots__ = ("_hash", "frozen", "names", "static")
+    __slots__ = ("_hash", "buffers", "frozen", "names", "static")
 
-    def __init__(self, names: tuple[str, ...], frozen: frozenset[str], static: dict[str, Any]) -> None:
+    def __init__(
+        self, names: tuple[str, ...], frozen: frozenset[str], buffers: dict[str, bool], static: dict[str, Any]
+    ) -> None:
         self.names = names
         self.frozen = frozen
+        self.buffers = buffers
         self.static = static
-        self._hash = hash((names, frozen, tuple(static)))
+        self._hash = hash((names, frozen, tuple(buffers), tuple(static)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -37,7 +43,8 @@ class Form:
     def __eq__(self, other: object) -> bool:
         return self is other or (
             isinstance(other, Form)
-            and (self.names, self.frozen, self.static) == (other.names, other.frozen, other.static)
+            and (self.names, self.frozen, self.buffers, self.static)
+            == (other.names, other.frozen, other.buffers, other.static)
         )
 
 
@@ -59,6 +66,7 @@ class Module:
     """
 
     _frozen: frozenset[str] = frozenset()
+    _buffers: Mapping[str, bool] = MappingProxyType({})
     training: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -76,6 +84,8 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         fields = self.__dict__
         form = fields.get("_form")
+        if name in self._buffers:
+            value = plain(value)
         if form is not None and not (name in form.names and is_child(value)):
             fields["_form"] = None
         fields[name] = value
@@ -92,6 +102,8 @@ class Module:
         fields.update(zip(form.names, children, strict=True))
         if form.frozen:
             fields["_frozen"] = form.frozen
+        if form.buffers:
+            fields["_buffers"] = form.buffers
         fields["_form"] = form
         return new
 
@@ -102,18 +114,46 @@ class Module:
         if form is None:
             names = tuple(k for k, v in fields.items() if k not in HIDDEN and is_child(v))
             static = {k: v for k, v in fields.items() if k not in HIDDEN and k not in names}
-            form = fields["_form"] = Form(names, self._frozen, static)
+            form = fields["_form"] = Form(names, self._frozen, dict(self._buffers), static)
         return form
+
+    def register_buffer(self, name: str, value: Array | None, persistent: bool = True) -> None:
+        """Set an array that is state rather than a parameter, such as running statistics: no gradient, no step.
+
+        The module assigns its new value in a call (`self.name = new`); transforms bring it to the module that they were
+        given, and a step under `jax.jit` returns it with the network. `state_dict` has it only when `persistent`.
+
+        >>> import numpy as np, adjoint as aj
+        >>> class Counted(aj.nn.Module):
+        ...     def __init__(self):
+        ...         self.register_buffer("calls", np.array(0))
+        ...     def __call__(self, x):
+        ...         self.calls = self.calls + 1
+        ...         return 2.0 * x
+        >>> net = Counted()
+        >>> aj.grad(lambda x: net(x))(3.0), int(net.calls)
+        (np.float64(2.0), 1)
+        """
+        self.__dict__["_buffers"] = {**self._buffers, name: persistent}
+        self.__dict__["_form"] = None
+        setattr(self, name, value)
 
     # Names, as PyTorch gives them
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of every array in the module, as in PyTorch ("0.weight"); a tied one once a name."""
-        for name in self.form().names:
-            yield from _named(name, self.__dict__[name])
+        """(dotted name, array) of every parameter, as in PyTorch ("0.weight"); a tied one once a name."""
+        return ((name, array) for name, array, role in _arrays("", self) if role == PARAMETER)
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        """(dotted name, array) of every buffer."""
+        return ((name, array) for name, array, role in _arrays("", self) if role != PARAMETER)
+
+    def named_arrays(self) -> Iterator[tuple[str, Array]]:
+        """(dotted name, array) of every array in the module, buffers that `state_dict` leaves out too."""
+        return ((name, array) for name, array, _ in _arrays("", self))
 
     def parameters(self) -> Iterator[Array]:
-        """Every array in the module."""
+        """Every parameter of the module."""
         for _, array in self.named_parameters():
             yield array
 
@@ -125,16 +165,16 @@ class Module:
                 yield from child.named_modules(inner)
 
     def state_dict(self) -> dict[str, Array]:
-        """Dotted name → array, the form in which PyTorch's modules are saved."""
-        return dict(self.named_parameters())
+        """Dotted name → array, the form in which PyTorch's modules are saved: parameters and persistent buffers."""
+        return {name: array for name, array, role in _arrays("", self) if role != TRANSIENT}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take over arrays (NumPy's or PyTorch's) by name; on any mismatch nothing is changed.
 
         Raises KeyError naming missing and unexpected names (unless strict is False), ShapeError naming the array.
         """
-        own = self.state_dict()
-        missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        own = dict(self.named_arrays())
+        missing, extra = sorted(self.state_dict().keys() - state.keys()), sorted(state.keys() - own.keys())
         if strict and (missing or extra):
             raise KeyError(f"load_state_dict: missing {missing or 'none'}, unexpected {extra or 'none'}.")
         loaded: dict[str, Array] = {}
@@ -245,15 +285,22 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     return ((str(k), v) for k, v in items)
 
 
-def _named(name: str, value: Any) -> Iterator[tuple[str, Array]]:
+PARAMETER, BUFFER, TRANSIENT = range(3)
+
+
+def _arrays(name: str, value: Any, role: int = PARAMETER) -> Iterator[tuple[str, Array, int]]:
+    """(dotted name, array, role) of every array in a part of a module."""
     if isinstance(value, Module):
-        for inner, array in value.named_parameters():
-            yield (f"{name}.{inner}", array) if name else (inner, array)
+        form, fields = value.form(), value.__dict__
+        for inner in form.names:
+            kept = form.buffers.get(inner)
+            part = PARAMETER if kept is None else BUFFER if kept else TRANSIENT
+            yield from _arrays(f"{name}.{inner}" if name else inner, fields[inner], part)
     elif isinstance(value, (list, tuple, dict)):
         for key, part in _parts(value):
-            yield from _named(f"{name}.{key}", part)
+            yield from _arrays(f"{name}.{key}" if name else key, part, role)
     elif value is not None and is_array(value):
-        yield name, value
+        yield name, value, role
 
 
 def _children(name: str, value: Any) -> Iterator[tuple[str, Module]]:
@@ -326,11 +373,11 @@ def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = N
 
 
 def count_parameters(module: Any) -> int:
-    """The number of entries in all arrays of a tree, an array that appears twice counted once.
+    """The number of entries in all parameters of a tree (buffers are none), one that appears twice counted once.
 
     >>> import adjoint as aj
     >>> aj.nn.count_parameters(aj.nn.Linear(3, 2))
     8
     """
-    unique = {id(x): x for x in flatten(module)[0] if is_array(x)}
+    unique = {id(x): x for _, x, role in _arrays("", module) if role == PARAMETER}
     return sum(int(np.prod(x.shape)) for x in unique.values())

@@ -14,7 +14,7 @@ from adjoint.maps.base import LinearMap
 from adjoint.maps.spaces import Space, lead_of
 from adjoint.ops.define import highest, record, unwrapped
 from adjoint.tape import Edge, Tape, pull, push
-from adjoint.trees import flatten
+from adjoint.trees import carry, flatten, roles
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,12 +33,15 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def checkpointed(*args: Any) -> Any:
         leaves, treedef = flatten(args)
         tape = highest(leaves)
-        return f(*args) if tape is None else run(leaves, treedef, tape)
+        return f(*args) if tape is None else run(args, leaves, treedef, tape)
 
-    def run(leaves: list[Any], treedef: Any, tape: Tape) -> Any:
+    def run(args: tuple[Any, ...], leaves: list[Any], treedef: Any, tape: Tape) -> Any:
         raw = unwrapped(leaves, tape, len(leaves))
         n = tape.n
-        z = checkpointed(*treedef.unflatten(raw))
+        inside = treedef.unflatten(raw)
+        z = checkpointed(*inside)
+        if roles(treedef)[1]:
+            carry(inside, args)
         if tape.n != n or not hasattr(z, "shape"):
             raise TraceError(
                 "checkpoint: the function must return one array and take every traced value as an argument, so that it "

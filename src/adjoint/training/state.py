@@ -68,7 +68,7 @@ class State:
         self.history.append(epoch)
         self.batch, self.total = 0, 0.0
         if keep_best and self.best_epoch is epoch:
-            self.best = {name: _copied(x) for name, x in self.net.named_parameters()}
+            self.best = {name: _copied(x) for name, x in self.net.named_arrays()}
 
     def save(self, path: Path, settings: Mapping[str, str]) -> None:
         """Write the run to one file, whole or not at all."""
@@ -78,7 +78,7 @@ class State:
             "batch": self.batch,
             "total": self.total,
         }
-        parts = {"net": self.net, "optimizer": self.optimizer, "best": self.best or {}}
+        parts = {"net": dict(self.net.named_arrays()), "optimizer": self.optimizer, "best": self.best or {}}
         save(path, parts, {RUN: json.dumps(run)})
 
     def restore(self, path: Path, settings: Mapping[str, str], lr: Callable[[int], float]) -> None:
