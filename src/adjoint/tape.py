@@ -16,6 +16,8 @@ from adjoint.errors import DtypeError, TraceError
 from adjoint.maps.base import LinearMap
 
 Edge = tuple[int, int, LinearMap]
+HOLD: Any = xp.hold.table  # type: ignore[attr-defined]
+RELEASE: Any = xp.release.table  # type: ignore[attr-defined]
 
 
 class _Depth(threading.local):
@@ -28,12 +30,13 @@ _depth = _Depth()
 class Tape:
     """Records the maps of a program while it runs; used as a context, tapes nest and the innermost is the highest."""
 
-    __slots__ = ("_grad_mode", "edges", "held", "level", "n")
+    __slots__ = ("_grad_mode", "edges", "held", "level", "n", "watched")
 
     def __init__(self) -> None:
         self.n = -1
         self.edges: Any = []
         self.held: list[tuple[Array, Any]] = []
+        self.watched = False  # whether something held can change all the same, and is to be verified at every use
 
     def __enter__(self) -> Tape:
         self._grad_mode: Any = None
@@ -65,24 +68,22 @@ class Tape:
         kind: Any = getattr(x, "dtype", type(x))
         if is_complex(kind):
             raise DtypeError("complex numbers meet a traced value: only real floating numbers have a derivative here.")
-        mark = xp.hold(x)
+        mark = HOLD[type(x)](x)
         if mark is not None:
             self.held.append((x, mark))
-
-    @property
-    def watched(self) -> bool:
-        """Whether something held can change all the same, so that it is to be verified at every use."""
-        return any(isinstance(mark, int) for _, mark in self.held)
+            self.watched |= type(mark) is int
 
     def verify(self) -> None:
         """Raise `InPlaceError` where something held was changed."""
-        for x, mark in self.held:
-            xp.verify(x, mark)
+        if self.watched:
+            for x, mark in self.held:
+                xp.verify(x, mark)
 
     def release(self) -> None:
         """Let go of what was held."""
         while self.held:
-            xp.release(*self.held.pop())
+            x, mark = self.held.pop()
+            RELEASE[type(x)](x, mark)
 
 
 class Closed:

@@ -39,7 +39,7 @@ def _adam(p, g, m, v, numbers):  # type: ignore[no-untyped-def]
 
 @kernel
 def _sgd(p, g, v, numbers, nesterov):  # type: ignore[no-untyped-def]
-    rate, momentum, fresh, decay = numbers
+    rate, momentum, fresh, decay, _ = numbers
     for i in range(p.size):
         d = g[i] + decay * p[i]
         v[i] = momentum * v[i] + fresh * d
@@ -48,7 +48,7 @@ def _sgd(p, g, v, numbers, nesterov):  # type: ignore[no-untyped-def]
 
 @kernel
 def _descend(p, g, numbers):  # type: ignore[no-untyped-def]
-    rate, decay = numbers
+    rate, decay, _ = numbers
     for i in range(p.size):
         p[i] -= rate * (g[i] + decay * p[i])
 
@@ -58,12 +58,12 @@ Arrays = Sequence[Any]
 
 def flat(x: Any) -> Any:
     """x in one axis, in its own memory where it is contiguous."""
-    return x.reshape(-1)
+    return x if x.ndim == 1 else x.reshape(-1)
 
 
 def in_dtype(numbers: Sequence[float]) -> Callable[[Any], Any]:
-    """The numbers as a tuple in the dtype that a kernel computes in, made once a dtype."""
-    return functools.cache(lambda dtype: tuple([dtype.type(c) for c in numbers]))
+    """The numbers, and the least normal one, as a tuple in the dtype that a kernel computes in, made once a dtype."""
+    return functools.cache(lambda dtype: (*[dtype.type(c) for c in numbers], np.finfo(dtype).tiny))
 
 
 def adam(
@@ -76,7 +76,7 @@ def adam(
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
     numbers = in_dtype((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0))
     for p, g, m, v in zip(params, grads, first, second, strict=True):
-        _adam(flat(p), flat(g), flat(m), flat(v), (*numbers(p.dtype), np.finfo(p.dtype).tiny))
+        _adam(flat(p), flat(g), flat(m), flat(v), numbers(p.dtype))
 
 
 def sgd(
