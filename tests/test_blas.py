@@ -132,3 +132,11 @@ def test_openblas_heeds_the_variable() -> None:
     if not kernels or os.uname().machine != "x86_64":
         pytest.skip("NumPy's BLAS is not OpenBLAS for x86-64 here")
     assert kernels == ["Nehalem"]
+
+
+def test_threads_wait_shortly_unless_a_person_says_otherwise() -> None:
+    assert _blas.may_wait_less("linux", {}, ("os",))
+    assert not _blas.may_wait_less("darwin", {}, ())
+    assert not _blas.may_wait_less("linux", {}, ("numpy",))
+    assert not _blas.may_wait_less("linux", {"ADJOINT_BLAS": "default"}, ())
+    assert not _blas.may_wait_less("linux", {"OPENBLAS_THREAD_TIMEOUT": "26"}, ())

@@ -9,6 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 
 import adjoint as aj
 
@@ -256,3 +257,12 @@ def test_negative_classes_are_refused() -> None:
         aj.cross_entropy(np.eye(3), target)
     with pytest.raises(IndexError, match="class -1 is negative"):
         aj.grad(lambda x: aj.cross_entropy(x, target))(np.eye(3))
+
+
+def test_memory_of_others_stays_writable() -> None:
+    """NumPy cannot make an array writable again whose memory belongs to another library: it is not made read-only."""
+    x = torch.ones(3).numpy()
+    J = aj.jacobian(lambda v: v * x * x[::-1], np.ones(3))
+    assert (J @ np.ones(3)).tolist() == [1.0, 1.0, 1.0]
+    del J
+    x += 1.0

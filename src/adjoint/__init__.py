@@ -13,8 +13,9 @@ from adjoint import _blas as _blas  # first of all: it chooses OpenBLAS's kernel
 
 __version__ = "0.1.0"
 
-from adjoint import data, maps, nn, ops, optim, training
+from adjoint import classical, data, maps, models, nn, ops, optim, random, training
 from adjoint.checks import Linearity, Report, check, is_linear
+from adjoint.classical import *  # noqa: F403
 from adjoint.costs import cost
 from adjoint.errors import (
     BackendError,
@@ -31,8 +32,10 @@ from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
 from adjoint.nn.module import to
 from adjoint.ops import *  # noqa: F403
+from adjoint.samples import per_sample_grad
 from adjoint.training import fit, load, save
 from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gradient, value_and_grad, vjp
+from adjoint.vectorized import vmap
 
 __all__ = [  # noqa: PLE0604
     "BackendError",
@@ -58,8 +61,11 @@ __all__ = [  # noqa: PLE0604
     "jvp",
     "linearize",
     "load",
+    "models",
     "nn",
     "optim",
+    "per_sample_grad",
+    "random",
     "save",
     "seed",
     "stop_gradient",
@@ -67,6 +73,8 @@ __all__ = [  # noqa: PLE0604
     "training",
     "value_and_grad",
     "vjp",
+    "vmap",
+    *classical.__all__,
     *maps.__all__,
     *ops.__all__,
 ]

@@ -1,8 +1,9 @@
-"""Asks OpenBLAS for the kernels that fit the processor; imported before anything that loads NumPy.
+"""Asks OpenBLAS for the kernels that fit the processor, and not to keep it busy; imported before NumPy is.
 
 The OpenBLAS in NumPy's wheel can fall back to its Haswell (AVX2) kernels on processors with AVX-512 that it does not
-know by name, at half their speed. It reads `OPENBLAS_CORETYPE` once, when it is loaded. Set `ADJOINT_BLAS=default` to
-leave the choice to OpenBLAS.
+know by name, at half their speed. Its threads wait for the next product in a loop, a tenth of a second by default, on
+cores that other kernels could use. It reads `OPENBLAS_CORETYPE` and `OPENBLAS_THREAD_TIMEOUT` once, when it is loaded.
+Set `ADJOINT_BLAS=default` to leave both to OpenBLAS.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # `typing` and `collections` would cost more than all else he
     from collections.abc import Container, Mapping
 
 KERNELS = "SkylakeX"
+WAITING = "20"  # 2²⁰ cycles, a third of a millisecond
 NEEDED = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 
 
@@ -54,3 +56,13 @@ coretype, reason = choose(
 )
 if coretype is not None:
     os.environ["OPENBLAS_CORETYPE"] = coretype
+
+
+def may_wait_less(system: str, environ: Mapping[str, str], loaded: Container[str]) -> bool:
+    """Whether to ask OpenBLAS's threads to wait only shortly: what a person has set stands."""
+    asked = environ.get("ADJOINT_BLAS") == "default" or "OPENBLAS_THREAD_TIMEOUT" in environ
+    return system == "linux" and not asked and "numpy" not in loaded
+
+
+if may_wait_less(sys.platform, os.environ, sys.modules):
+    os.environ["OPENBLAS_THREAD_TIMEOUT"] = WAITING

@@ -66,8 +66,15 @@ def carry(source: Any, target: Any) -> None:
         return
     for name in getattr(source, "_buffers", ()):
         setattr(target, name, getattr(source, name))
-    for (_, from_), (_, to) in zip(_children(source), _children(target), strict=True):
+    for from_, to in zip(_held(source), _held(target), strict=True):
         carry(from_, to)
+
+
+def _held(node: Any) -> list[Any]:
+    """The children themselves: of a module its own attributes, where its tree may have copies (see `nn.ties`)."""
+    if hasattr(node, "_buffers"):
+        return [node.__dict__[name] for name in node.form().names]
+    return [child for _, child in _children(node)]
 
 
 class Structure:

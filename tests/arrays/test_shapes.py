@@ -324,10 +324,12 @@ def test_flops_by_closed_form(f: Any, flops: int) -> None:
 
 
 FUSED_ARGUMENTS: dict[str, list[Any]] = {
-    "normalize_moments": [1, 1e-5, True],
+    "normalization_product": [ShapeArray((3, 4)), ShapeArray((3, 1)), ShapeArray((3, 1)), None, (-1,)],
+    "normalization_gain": [ShapeArray((3, 4)), ShapeArray((3, 1)), ShapeArray((3, 1)), (-2,)],
     "layer_norm": [ShapeArray((4,)), ShapeArray((4,))],
     "linear": [ShapeArray((5, 4)), ShapeArray((5,))],
     "clip": [-1.0, 1.0],
+    "threshold": [0.5, 2.0],
 }
 
 

@@ -132,7 +132,7 @@ def test_on_jax_compiled_against_jax_linear_transpose(example: Example) -> None:
     def everything(arrays: list[Any], given: list[tuple[Any, Any]]) -> Any:
         A = example.build(*arrays)
         both = [(A.apply(x), A.adjoint(y)) for x, y in given]
-        if example.held or example.kind is aj.Cast:
+        if example.held or example.kind in (aj.Cast, aj.Exponential):  # what JAX cannot see to be linear
             return both, A.matrix(), None
         return both, A.matrix(), jax.linear_transpose(A.apply, given[0][0])(both[0][0])[0]
 

@@ -39,44 +39,15 @@ def put_along(u: Any, indices: Any, axis: int, size: int) -> Any:
     return torch.zeros(shape, dtype=u.dtype).scatter_add(axis, torch.as_tensor(indices).expand_as(u) % size, u)
 
 
-def normalize_moments(x: Any, ndim: int, eps: float, centre: bool) -> Any:
-    axes = tuple(range(-ndim, 0))
-    centred = x - x.mean(axes, keepdim=True) if centre else x
-    scale = 1 / torch.sqrt((centred**2).mean(axes, keepdim=True) + eps)
-    return centred * scale, scale
-
-
-def softmax_residual(x: Any, target: Any, axis: int) -> Any:
-    hot = F.one_hot(target, x.shape[axis]).movedim(-1, axis)
-    return F.cross_entropy(x, target, reduction="none"), torch.softmax(x, axis) - hot
-
-
-def reduced(losses: Any, reduction: str) -> Any:
-    return {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}[reduction](losses)
-
-
-def binary_cross_entropy(p: Any, t: Any, reduction: str = "mean") -> Any:
-    return reduced(-(t * torch.log(p) + (1 - t) * torch.log(1 - p)), reduction)
-
-
-def kl_div(log_q: Any, p: Any, reduction: str = "mean") -> Any:
-    losses = F.kl_div(log_q, p, reduction="none")
-    return losses.sum() / len(p) if reduction == "batchmean" else reduced(losses, reduction)
-
-
-def hinge_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
-    return reduced(torch.clamp(1 - t * x, min=0), reduction)
-
-
 SAME_NAME = (
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "flatten",
     "log", "log10", "log1p", "log2", "matmul", "negative", "reciprocal", "relu", "reshape", "rsqrt", "sigmoid", "sin",
     "sinh", "sqrt", "square", "tan", "tanh", "where",
 )  # fmt: skip
 SAME_NAME_IN_F = (
-    "celu", "cross_entropy", "elu", "gelu", "hardswish", "hardtanh", "l1_loss", "leaky_relu", "linear",
-    "logsigmoid", "mish", "mse_loss", "nll_loss", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink",
-    "binary_cross_entropy_with_logits",
+    "celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "linear",
+    "hardshrink", "logsigmoid", "mish", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink",
+    "softshrink", "threshold",
 )  # fmt: skip
 
 TORCH: dict[str, Peer] = {
@@ -94,6 +65,7 @@ TORCH: dict[str, Peer] = {
     "gelu_slope": gelu_slope,
     "clip": lambda x, min=None, max=None: x * 1.0 if min is None and max is None else torch.clamp(x, min, max),
     "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # PyTorch's own multiplies by a float32 1/6 in its gradient
+    "glu": lambda x, axis=-1: F.glu(x, axis),
     # layout
     "broadcast_to": lambda x, shape: torch.broadcast_to(x, shape),
     "permute": lambda x, axes: x.permute(axes),
@@ -142,19 +114,9 @@ TORCH: dict[str, Peer] = {
     # layers
     "softmax": lambda x, axis=-1: torch.softmax(x, axis),
     "log_softmax": lambda x, axis=-1: torch.log_softmax(x, axis),
-    "normalize_moments": normalize_moments,
-    "layer_norm": lambda x, w=None, b=None, ndim=1, eps=1e-5: F.layer_norm(x, x.shape[-ndim:], w, b, eps),
-    "rms_norm": lambda x, w=None, ndim=1, eps=1e-6: F.rms_norm(x, x.shape[-ndim:], w, eps),
     "normalize": lambda x, axis=-1, eps=1e-12: F.normalize(x, dim=axis, eps=eps),
     "cosine_similarity": lambda x, y, axis=-1: F.cosine_similarity(x, y, dim=axis),
     "embedding": F.embedding,
-    # losses
-    "softmax_residual": softmax_residual,
-    "binary_cross_entropy": binary_cross_entropy,
-    "hinge_loss": hinge_loss,
-    "kl_div": kl_div,
-    "huber_loss": lambda x, t, reduction="mean", delta=1.0: F.huber_loss(x, t, reduction=reduction, delta=delta),
-    "smooth_l1_loss": lambda x, t, reduction="mean", beta=1.0: F.smooth_l1_loss(x, t, reduction=reduction, beta=beta),
 }
 
 JAX: dict[str, Peer] = {

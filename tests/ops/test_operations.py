@@ -27,7 +27,7 @@ EVERY = [sample for samples in SAMPLES.values() for sample in samples]
 each = pytest.mark.parametrize("sample", EVERY, ids=str)
 
 # Functions of the seam that no tape needs a sample for: guards, updates in place, and new arrays made like another one
-APART = {"own", "hold", "release", "verify", "sgd_update", "adam_update", "zeros_like", "ones_like", "full", "asarray"}
+APART = {"own", "hold", "release", "verify", "zeros_like", "ones_like", "full", "asarray"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def is_constant(name: str) -> bool:
 
 
 def test_every_differentiable_function_has_a_sample() -> None:
-    wanted = {name for name in FUNCTIONS if not is_constant(name)} - APART
+    wanted = {name for name in FUNCTIONS if not is_constant(name) and not name.endswith("_update")} - APART
     assert wanted | OPERATIONS.keys() == SAMPLES.keys()
 
 

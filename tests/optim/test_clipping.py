@@ -37,6 +37,7 @@ def assert_same(got: Any, params: list[torch.Tensor], dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.5, math.inf])
 @pytest.mark.parametrize("max_norm", [0.0, 0.5, 1e3])
+@pytest.mark.covers("N07")
 def test_norm(to: str, dtype: str, norm_type: float, max_norm: float) -> None:
     grads = drawn(dtype)
     params = with_gradients(grads)
@@ -54,6 +55,26 @@ def test_value(to: str, dtype: str) -> None:
     params = with_gradients(drawn(dtype))
     torch.nn.utils.clip_grad_value_(params, 0.4)
     assert_same(aj.optim.clip_grad_value(aj.to(drawn(dtype), to), 0.4), params, dtype)
+
+
+@pytest.mark.parametrize("to", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
+@pytest.mark.covers("N07")
+def test_normalized(to: str, norm_type: float) -> None:
+    grads = drawn("float64")
+    size = float(torch.nn.utils.get_total_norm([torch.from_numpy(g) for g in grads], norm_type))
+    got, norm = aj.optim.normalize_grad(aj.to(grads, to), norm_type)
+    assert float(norm) == pytest.approx(size, rel=1e-14)
+    for g, x in zip(got, grads, strict=True):
+        np.testing.assert_allclose(np.asarray(g), x / (size + 1e-6), rtol=1e-14)
+    assert aj.optim.normalize_grad({"a": None}) == ({"a": None}, 0.0)
+
+
+def test_an_error_where_told_to() -> None:
+    for bad in (math.inf, math.nan):
+        with np.errstate(invalid="ignore"), pytest.raises(FloatingPointError, match="the 2-norm of the gradients is"):
+            aj.optim.clip_grad_norm([np.array([bad, 1.0])], 1.0, error_if_nonfinite=True)
+    assert aj.optim.clip_grad_norm([np.array([3.0])], 1.0, error_if_nonfinite=True)[1] == 3.0
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from adjoint.arrays.dispatch import Array, composition, primitive
 from adjoint.arrays.elementwise import abs, clip, erf, exp, expm1, greater, logaddexp, minimum, negative, tanh, where
+from adjoint.arrays.layout import split
 from adjoint.arrays.reductions import logsumexp, max, sum
 
 SQRT_HALF = math.sqrt(0.5)
@@ -216,6 +218,55 @@ def gelu_slope(x: Array, /, approximate: str = "none") -> Array:
 
 
 @composition
+def hardshrink(x: Array, /, lambd: float = 0.5) -> Array:
+    """x where |x| > lambd, else 0.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.hardshrink(np.array([-2.0, 0.25, 3.0])).tolist()
+    [-2.0, 0.0, 3.0]
+    """
+    return where(greater(abs(x), lambd), x, 0.0 * x)
+
+
+@composition
+def softshrink(x: Array, /, lambd: Any = 0.5) -> Array:
+    """sign(x) max(|x| - lambd, 0): the proximal map of lambd |x|.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.softshrink(np.array([-2.0, 0.25, 3.0])).tolist()
+    [-1.5, 0.0, 2.5]
+    """
+    if isinstance(lambd, (int, float)) and not lambd >= 0:
+        raise ValueError(f"softshrink: lambd is at least 0, not {lambd}.")
+    return x - clip(x, -lambd, lambd)
+
+
+@composition
+def threshold(x: Array, /, threshold: float, value: float) -> Array:
+    """x where x > threshold, else value.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.threshold(np.array([-2.0, 0.25, 3.0]), 0.0, 20.0).tolist()
+    [20.0, 0.25, 3.0]
+    """
+    return where(greater(x, threshold), x, value)
+
+
+@composition
+def glu(x: Array, /, axis: int = -1) -> Array:
+    """a σ(b), where a and b are the halves of x along an axis (Dauphin et al. 2017).
+
+    Raises `ShapeError` where the axis has no halves.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.glu(np.array([3.0, 0.0])).tolist()
+    [1.5]
+    """
+    a, b = split(x, 2, axis)
+    return a * sigmoid(b)
+
+
+@composition
 def softmax(x: Array, /, axis: int = -1) -> Array:
     """p = eˣ / Σ eˣ along an axis; a row that is -∞ throughout gives NaN, as in PyTorch.
 
@@ -227,6 +278,8 @@ def softmax(x: Array, /, axis: int = -1) -> Array:
     >>> aj.jacobian(aj.softmax, np.zeros(2)).dense().tolist()
     [[0.25, -0.25], [-0.25, 0.25]]
     """
+    if not x.shape[axis]:
+        return x
     e = exp(x - max(x, axis, True))
     return e / sum(e, axis, True)
 
@@ -239,4 +292,4 @@ def log_softmax(x: Array, /, axis: int = -1) -> Array:
     >>> aj.log_softmax(np.array([1000.0, 0.0])).tolist()
     [0.0, -1000.0]
     """
-    return x - logsumexp(x, axis, True)
+    return x - logsumexp(x, axis, True) if x.shape[axis] else x

@@ -113,7 +113,7 @@ def squeeze(x: Array, /, axis: int | tuple[int, ...] | None = None) -> Array:
     """
     n = len(x.shape)
     named = range(n) if axis is None else (axis,) if isinstance(axis, int) else axis
-    dropped = {a % n for a in named if axis is not None or x.shape[a] == 1}
+    dropped = {positive("squeeze", a, n) for a in named if axis is not None or x.shape[a] == 1}
     return reshape(x, tuple(size for a, size in enumerate(x.shape) if a not in dropped or size != 1))
 
 
@@ -154,7 +154,7 @@ def split(x: Array, /, sections: int | Sequence[int], axis: int = 0) -> list[Arr
             raise ShapeError(f"split: axis {axis} of size {n} does not divide into {sections} equal parts.")
         sections = [i * (n // sections) for i in range(1, sections)]
     bounds = [0, *sections, n]
-    lead = (slice(None),) * (axis % len(x.shape))
+    lead = (slice(None),) * positive("split", axis, len(x.shape))
     return [getitem(x, (*lead, slice(a, b))) for a, b in itertools.pairwise(bounds)]
 
 

@@ -6,14 +6,14 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from string import ascii_letters
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import FUNCTIONS, Array, is_floating
 from adjoint.arrays.traced import Traced
-from adjoint.errors import BackendError
+from adjoint.errors import BackendError, ShapeError
 
 Entry = Callable[..., Any]
 
@@ -70,9 +70,13 @@ def floor_divide(x: Array, y: Array) -> Array:
     return xp.floor(xp.divide(x, y))
 
 
-def isclose(x: Array, y: Array, rtol: float = 1e-5, atol: float = 1e-8) -> Array:
-    """|x - y| <= atol + rtol |y|."""
-    return xp.less_equal(xp.abs(xp.subtract(x, y)), atol + rtol * xp.abs(y))
+def isclose(x: Array, y: Array, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Array:
+    """|x - y| <= atol + rtol |y|, or both equal where they are infinite."""
+    if rtol < 0 or atol < 0:
+        raise ValueError(f"isclose: rtol and atol are at least 0, not {rtol} and {atol}.")
+    near = xp.less_equal(xp.abs(xp.subtract(x, y)), atol + rtol * xp.abs(y))
+    close = xp.logical_or(xp.equal(x, y), xp.logical_and(near, xp.isfinite(y)))
+    return xp.logical_or(close, xp.logical_and(xp.isnan(x), xp.isnan(y))) if equal_nan else close
 
 
 def reduction(name: str, default: Any = None) -> Entry:
@@ -89,11 +93,17 @@ def shape_of(like: Array, shape: Any) -> tuple[int, ...]:
     return tuple(like.shape) if shape is None else many(shape)
 
 
-def padded(x: Array, width: Any, mode: str, value: Any) -> Array:
-    """x padded by `width`, which broadcasts to (axes, 2)."""
-    if mode != "constant":
-        raise BackendError(f"pad: mode={mode!r} has no operation here; 'constant' has.")
-    return xp.pad(x, [(int(a), int(b)) for a, b in np.broadcast_to(width, (len(x.shape), 2))], value)
+def padded(x: Array, width: Any, mode: Any, value: Any) -> Array:
+    """x padded by `width`, which broadcasts to (axes, 2); by entries of its own where `mode` says which."""
+    pairs = [(int(a), int(b)) for a, b in np.broadcast_to(width, (len(x.shape), 2))]
+    if mode == "constant":
+        return xp.pad(x, pairs, value)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise BackendError(f"pad: mode={mode!r} has no operation here; constant, edge, reflect, symmetric, wrap have.")
+    for axis, pair in enumerate(pairs):
+        if any(pair):
+            x = xp.take(x, np.pad(np.arange(x.shape[axis]), pair, mode), axis)
+    return x
 
 
 def vector_norm(x: Array, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Array:
@@ -102,16 +112,42 @@ def vector_norm(x: Array, ord: Any = 2, axis: Any = None, keepdims: bool = False
         return xp.norm(x, axis, keepdims)
     if ord in (math.inf, -math.inf):
         return (xp.max if ord > 0 else xp.min)(xp.abs(x), axis, keepdims)
+    if ord == 0:
+        return xp.sum(xp.where(xp.equal(x, 0.0), xp.zeros_like(x), 1.0), axis, keepdims)
     powers = xp.abs(x) if ord == 1 else xp.pow(xp.abs(x), float(ord))
     total = xp.sum(powers, axis, keepdims)
-    return total if ord == 1 else xp.pow(total, 1.0 / ord)
+    if ord == 1 or ord < 0:
+        return total if ord == 1 else xp.pow(total, 1.0 / ord)
+    zero = xp.equal(total, 0.0)  # the slope of the root there is infinite, that of the norm is taken for 0
+    return xp.where(zero, 0.0, xp.pow(xp.where(zero, 1.0, total), 1.0 / ord))
 
 
 def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
     """`np.linalg.norm`: of vectors any order, of matrices Frobenius's."""
-    if ord not in (None, "fro") and (len(x.shape) if axis is None else len(many(axis))) != 1:
-        raise BackendError(f"norm: ord={ord!r} of a matrix has no operation here; the Frobenius norm has (ord=None).")
-    return vector_norm(x, ord, some(axis), keepdims)
+    axes = tuple(range(len(x.shape))) if axis is None else many(axis)
+    if ord is None or len(axes) == 1:
+        return vector_norm(x, 2 if ord is None else ord, some(axis), keepdims)
+    return matrix_norm(x, ord, axes, keepdims)
+
+
+def matrix_norm(x: Array, ord: Any, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+    """Of matrices over two axes: Frobenius's, the nuclear norm, the largest or smallest (-ord) singular value (2),
+    sum of a column (1) or of a row (inf)."""
+    row, column = (xp.positive("norm", a, len(x.shape)) for a in axes)
+    if row == column:
+        raise ShapeError(f"norm: a matrix has two axes, {axes} of {tuple(x.shape)} are one.")
+    if ord == "fro":
+        return xp.norm(x, axes, keepdims)
+    if ord in ("nuc", 2, -2):
+        s = xp.svdvals(moveaxis(x, axes, (-2, -1)))
+        size = xp.sum(s, -1) if ord == "nuc" else (xp.max if ord == 2 else xp.min)(s, -1)
+    elif ord in (1, -1, math.inf, -math.inf):
+        inner, outer = (row, column) if abs(ord) == 1 else (column, row)
+        sums = xp.sum(xp.abs(x), inner, True)
+        size = xp.squeeze((xp.max if ord > 0 else xp.min)(sums, outer, True), (row, column))
+    else:
+        raise ValueError(f"norm: of a matrix ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}.")
+    return functools.reduce(xp.expand_dims, sorted((row, column)), size) if keepdims else size
 
 
 def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
@@ -147,7 +183,10 @@ def kron(a: Array, b: Array) -> Array:
 def moveaxis(x: Array, source: Any, destination: Any) -> Array:
     """One or several axes moved, the others in order."""
     n = len(x.shape)
-    moved = sorted((d % n, s % n) for d, s in zip(many(destination), many(source), strict=True))
+    places, gone = ([xp.positive("moveaxis", a, n) for a in many(axes)] for axes in (destination, source))
+    if len({*places}) < len(places) or len({*gone}) < len(gone):
+        raise ShapeError(f"moveaxis: {source} to {destination} of {tuple(x.shape)} names an axis twice.")
+    moved = sorted(zip(places, gone, strict=True))
     axes = [a for a in range(n) if a not in {s for _, s in moved}]
     for to, a in moved:
         axes.insert(to, a)
@@ -162,6 +201,8 @@ def taken(x: Array, indices: Any, axis: int | None) -> tuple[Array, Any, int]:
 
 def rolled(x: Array, shift: Any, axis: Any = None) -> Array:
     """x shifted cyclically along one or several axes, or as one axis."""
+    if not many(shift):
+        raise ValueError("roll: no shift is given.")
     if axis is None:
         return xp.reshape(xp.roll(ravel(x), shift, 0), x.shape)
     for s, a in zip(np.broadcast_to(shift, len(many(axis))).tolist(), many(axis), strict=True):
@@ -169,25 +210,41 @@ def rolled(x: Array, shift: Any, axis: Any = None) -> Array:
     return x
 
 
-def diagonal(x: Array, axis1: int = 0, axis2: int = 1) -> Array:
-    """The main diagonals over two axes, as the last axis."""
-    return xp.diagonal(moveaxis(x, (axis1, axis2), (-2, -1)))
+def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    """The diagonals over two axes, `offset` above the main ones, as the last axis."""
+    matrices = moveaxis(x, (axis1, axis2), (-2, -1))
+    below, above = min(max(-offset, 0), matrices.shape[-2]), min(max(offset, 0), matrices.shape[-1])
+    return xp.diagonal(xp.getitem(matrices, (..., slice(below, None), slice(above, None))) if offset else matrices)
 
 
-def diag(x: Array) -> Array:
-    """The diagonal matrix of a vector, the main diagonal of a matrix."""
-    return xp.diagonal_matrix(x) if len(x.shape) == 1 else xp.diagonal(x)
+def diagonal_matrices(x: Array, offset: int = 0) -> Array:
+    """Square matrices with the last axis of x on the diagonal `offset` above the main one."""
+    square, before, after = xp.diagonal_matrix(x), max(offset, 0), max(-offset, 0)
+    return xp.pad(square, [(0, 0)] * (len(x.shape) - 1) + [(after, before), (before, after)]) if offset else square
 
 
-def repeated(x: Array, repeats: int, axis: int | None = None) -> Array:
-    """Every entry repeated along an axis, or along all as one."""
+def diag(x: Array, k: int = 0) -> Array:
+    """The diagonal matrix of a vector, the diagonal of a matrix."""
+    if len(x.shape) not in (1, 2):
+        raise ShapeError(f"diag: a vector or a matrix, not {tuple(x.shape)}: see diagonal and diagonal_matrix.")
+    return diagonal_matrices(x, k) if len(x.shape) == 1 else diagonal(x, k)
+
+
+def repeated(x: Array, repeats: Any, axis: int | None = None) -> Array:
+    """Every entry repeated along an axis, or along all as one; `repeats` is one number or one for every entry."""
     x, axis = flat(x, axis)
-    return xp.repeat(x, repeats, axis)
+    if isinstance(repeats, int):
+        return xp.repeat(x, repeats, axis)
+    return xp.take(x, np.repeat(np.arange(x.shape[axis]), np.asarray(repeats)), axis)
 
 
-def diff(x: Array, n: int = 1, axis: int = -1) -> Array:
-    """Differences of neighbours along an axis, n times."""
-    lead = (slice(None),) * (axis % len(x.shape))
+def diff(x: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Array:
+    """Differences of neighbours along an axis, n times, after the axis was made longer."""
+    if n < 0:
+        raise ValueError(f"diff: n is how many times differences are taken, not {n}.")
+    if n and (prepend is not None or append is not None):
+        x = xp.concatenate([part for part in (prepend, x, append) if part is not None], axis)
+    lead = (slice(None),) * xp.positive("diff", axis, len(x.shape))
     for _ in range(n):
         x = xp.getitem(x, (*lead, slice(1, None))) - xp.getitem(x, (*lead, slice(None, -1)))
     return x
@@ -207,6 +264,44 @@ def hstack(arrays: Any) -> Array:
     """`np.hstack`: vectors along their only axis, others along axis 1."""
     arrays = [at_least(1)(x) for x in arrays]
     return xp.concatenate(arrays, 0 if len(arrays[0].shape) == 1 else 1)
+
+
+def reduced_only(name: str, remedy: str) -> NoReturn:
+    """Raise `BackendError` for the full orthonormal bases, whose derivative is not determined."""
+    raise BackendError(f"{name}: only the reduced factors have a derivative: {remedy}.")
+
+
+def svd(a: Array, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """`np.linalg.svd`, without the bases that complete U or Vh."""
+    if not compute_uv:
+        return xp.svdvals(a)
+    if full_matrices and a.shape[-1] != a.shape[-2]:
+        reduced_only("svd", "full_matrices=False")
+    return xp.svd(a)
+
+
+def qr(a: Array, mode: str = "reduced") -> Any:
+    """`np.linalg.qr`, without the basis that completes Q."""
+    if mode not in ("reduced", "r"):
+        reduced_only("qr", "mode='reduced'")
+    return xp.qr(a).R if mode == "r" else xp.qr(a)
+
+
+def cholesky(a: Array, upper: bool = False) -> Array:
+    """The factor L of A = L Lᵀ, or Lᵀ."""
+    return xp.swapaxes(xp.cholesky(a), -1, -2) if upper else xp.cholesky(a)
+
+
+def matrix_power(a: Array, n: int) -> Array:
+    """A multiplied by itself n times, by squaring; of the inverse for n < 0."""
+    base, left = (a, n) if n >= 0 else (xp.inv(a), -n)
+    power = None
+    while left:
+        if left & 1:
+            power = base if power is None else xp.matmul(power, base)
+        left >>= 1
+        base = xp.matmul(base, base) if left else base
+    return xp.zeros_like(a) + xp.eye(a, a.shape[-1]) if power is None else power
 
 
 # NumPy
@@ -264,7 +359,7 @@ NUMPY: dict[str, Entry] = {
     "diff": diff,
     "linalg.norm": norm,
     "linalg.vector_norm": lambda x, *, axis=None, keepdims=False, ord=2: vector_norm(x, ord, axis, keepdims),
-    "linalg.matrix_norm": lambda x, *, keepdims=False, ord="fro": norm(x, ord, (-2, -1), keepdims),
+    "linalg.matrix_norm": lambda x, *, keepdims=False, ord="fro": matrix_norm(x, ord, (-2, -1), keepdims),
     # Layout
     "reshape": lambda a, /, shape=None: xp.reshape(a, many(shape)),
     "ravel": ravel,
@@ -282,7 +377,7 @@ NUMPY: dict[str, Entry] = {
     "stack": lambda arrays, axis=0: xp.stack(arrays, axis),
     "vstack": lambda tup: xp.concatenate([at_least(2)(x) for x in tup], 0),
     "hstack": hstack,
-    "column_stack": lambda tup: xp.concatenate([xp.reshape(x, (-1, 1)) if len(x.shape) == 1 else x for x in tup], 1),
+    "column_stack": lambda tup: xp.concatenate([xp.reshape(x, (-1, 1)) if len(x.shape) < 2 else x for x in tup], 1),
     "split": lambda ary, indices_or_sections, axis=0: xp.split(ary, indices_or_sections, axis),
     "vsplit": lambda ary, indices_or_sections: xp.split(ary, indices_or_sections, 0),
     "hsplit": lambda ary, indices_or_sections: xp.split(ary, indices_or_sections, min(1, len(ary.shape) - 1)),
@@ -297,11 +392,11 @@ NUMPY: dict[str, Entry] = {
     "roll": rolled,
     "tril": lambda m, k=0: xp.tril(m, k),
     "triu": lambda m, k=0: xp.triu(m, k),
-    "diag": diag,
-    "diagonal": lambda a, *, axis1=0, axis2=1: diagonal(a, axis1, axis2),
-    "linalg.diagonal": lambda x, /: xp.diagonal(x),
-    "trace": lambda a, *, axis1=0, axis2=1: xp.sum(diagonal(a, axis1, axis2), -1),
-    "linalg.trace": lambda x, /: xp.sum(xp.diagonal(x), -1),
+    "diag": lambda v, k=0: diag(v, k),
+    "diagonal": lambda a, offset=0, axis1=0, axis2=1: diagonal(a, offset, axis1, axis2),
+    "linalg.diagonal": lambda x, /, *, offset=0: diagonal(x, offset, -2, -1),
+    "trace": lambda a, offset=0, axis1=0, axis2=1: xp.sum(diagonal(a, offset, axis1, axis2), -1),
+    "linalg.trace": lambda x, /, *, offset=0: xp.sum(diagonal(x, offset, -2, -1), -1),
     "take": lambda a, indices, axis=None: xp.take(*taken(a, indices, axis)),
     "take_along_axis": lambda arr, indices, axis=-1: xp.take_along(arr, indices, axis),
     "copy": lambda a: a,
@@ -329,6 +424,14 @@ NUMPY: dict[str, Entry] = {
     "tensordot": tensordot,
     "einsum": lambda subscripts, /, *operands: xp.einsum(subscripts, *operands),
     "kron": kron,
+    # Linear algebra
+    **{f"linalg.{name}": FUNCTIONS[name] for name in ("solve", "inv", "pinv", "svdvals", "det", "slogdet")},
+    "linalg.cholesky": lambda a, /, *, upper=False: cholesky(a, upper),
+    "linalg.qr": qr,
+    "linalg.svd": svd,
+    "linalg.eigh": lambda a, UPLO="L": xp.eigh(a),  # the symmetric part, so that either triangle serves
+    "linalg.eigvalsh": lambda a, UPLO="L": xp.eigvalsh(a),
+    "linalg.matrix_power": matrix_power,
     # What an array is like
     "shape": lambda a: tuple(a.shape),
     "ndim": lambda a: len(a.shape),

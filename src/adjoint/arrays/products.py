@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from adjoint.arrays.dispatch import Array, Shape, composition, primitive
-from adjoint.arrays.layout import permute, reshape, swapaxes, take
+from adjoint.arrays.layout import broadcast_to, permute, reshape, swapaxes, take
 from adjoint.arrays.normalization import normalize
 from adjoint.arrays.reductions import sum
+from adjoint.errors import ShapeError
 
 
 @primitive
@@ -111,6 +114,8 @@ def cosine_similarity(x: Array, y: Array, /, axis: int = -1, eps: float = 1e-8) 
     >>> float(aj.cosine_similarity(np.array([3.0, 4.0]), np.array([2.0, 0.0])))
     0.6
     """
+    shape = np.broadcast_shapes(tuple(x.shape), tuple(y.shape))
+    x, y = broadcast_to(x, shape), broadcast_to(y, shape)
     return sum(normalize(x, axis, eps) * normalize(y, axis, eps), axis)
 
 
@@ -122,4 +127,6 @@ def embedding(indices: Array, weight: Array, /) -> Array:
     >>> aj.embedding(np.array([1, 0, 1]), np.array([[0.0, 1.0], [2.0, 3.0]])).tolist()
     [[2.0, 3.0], [0.0, 1.0], [2.0, 3.0]]
     """
+    if len(weight.shape) != 2:
+        raise ShapeError(f"embedding: weight is (n, d), one row an index, got {tuple(weight.shape)}.")
     return take(weight, indices, 0)

@@ -51,6 +51,7 @@ def torch_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     from adjoint.arrays.torch_names import TORCH, TORCH_METHODS
 
     name = func.__name__.removeprefix("special_")
+    name = name if name.startswith("__") else name.removeprefix("_")
     if (name.endswith("_") and not name.endswith("__")) or name == "__setitem__":
         _changing(f"Tensor.{name}")
     own = TORCH_METHODS.get(name) if func.__qualname__.startswith("Tensor") else None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
-from adjoint.arrays.dispatch import Array
+from adjoint.arrays.dispatch import FUNCTIONS, Array
 from adjoint.arrays.numpy_names import Entry, cast, many, same, some, spread, stopped
-from adjoint.errors import BackendError
+from adjoint.errors import BackendError, ShapeError
 
 
 class Extremum(NamedTuple):
@@ -53,7 +54,16 @@ def _parts(x: Array, sizes: Any, dim: int = 0) -> tuple[Array, ...]:
 
 
 def _before(x: Array, dim: int) -> tuple[slice, ...]:
-    return (slice(None),) * (dim % len(x.shape))
+    return (slice(None),) * xp.positive("indexing", dim, len(x.shape))
+
+
+def _narrow(x: Array, dim: int, start: Any, length: int) -> Array:
+    lead, n = _before(x, dim), x.shape[dim]
+    start = operator.index(start)
+    start += n if start < 0 else 0
+    if not (0 <= start <= n and 0 <= length <= n - start):
+        raise ShapeError(f"narrow: {length} entries from {start} on do not lie in axis {dim} of {tuple(x.shape)}.")
+    return xp.getitem(x, (*lead, slice(start, start + length)))
 
 
 def _unflatten(input: Array, dim: int, sizes: Any) -> Array:
@@ -67,8 +77,35 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
 
 
 def _pad(input: Array, pad: Any, mode: str = "constant", value: Any = None) -> Array:
+    """`F.pad`: pairs from the last axis on; negative ones cut, before a cyclic axis is made longer, else after."""
     pairs = list(zip(pad[::2], pad[1::2], strict=True))[::-1]
-    return names.padded(input, [(0, 0)] * (len(input.shape) - len(pairs)) + pairs, mode, value or 0.0)
+    pairs = [(0, 0)] * (len(input.shape) - len(pairs)) + pairs
+    shape = tuple(input.shape)
+    for axis, (n, pair) in enumerate(zip(shape, pairs, strict=True)):
+        if any(pair) and (max(pair) > {"reflect": n - 1, "circular": n}.get(mode, math.inf) or n + sum(pair) < 0):
+            raise ShapeError(f"pad: axis {axis} of {shape} has {n} entries, too few for {pair} of {mode!r}.")
+    x = _cut(input, pairs) if mode == "circular" else input
+    longer = [(max(a, 0), max(b, 0)) for a, b in pairs]
+    x = names.padded(x, longer, {"replicate": "edge", "circular": "wrap"}.get(mode, mode), value or 0.0)
+    return x if mode == "circular" else _cut(x, pairs)
+
+
+def _cut(x: Array, pairs: Any) -> Array:
+    if all(min(pair) >= 0 for pair in pairs):
+        return x
+    return xp.getitem(x, tuple(slice(max(-a, 0), n + min(b, 0)) for (a, b), n in zip(pairs, x.shape, strict=True)))
+
+
+def _attention(
+    query: Array, key: Array, value: Array, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Array:  # fmt: skip
+    if dropout_p > 0.0:
+        raise BackendError(
+            "torch.nn.functional.scaled_dot_product_attention draws its dropout out of sight of a traced program: use "
+            "aj.scaled_dot_product_attention(…, dropout_key=key)."
+        )
+    return xp.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale, enable_gqa)
 
 
 def _dropout(input: Array, p: float = 0.5, training: bool = True) -> Array:
@@ -83,11 +120,16 @@ def _reduction(reduce: Entry) -> Entry:
     return lambda input, dim=None, keepdim=False: reduce(input, some(dim), keepdim)
 
 
-def _moments(spread: Entry) -> Entry:
-    return lambda input, dim=None, *, correction=1.0, keepdim=False: (
-        spread(input, some(dim), keepdim, correction),
-        xp.mean(input, some(dim), keepdim),
-    )
+def _moments(square_root: bool) -> Entry:
+    spread = _spread(square_root)
+
+    def moments(
+        input: Array, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+    ) -> tuple[Array, Array]:
+        axes = None if isinstance(dim, bool) else some(dim)
+        return spread(input, dim, unbiased, keepdim, correction=correction), xp.mean(input, axes, keepdim)
+
+    return moments
 
 
 def _divide(input: Array, other: Array, *, rounding_mode: str | None = None) -> Array:
@@ -96,12 +138,124 @@ def _divide(input: Array, other: Array, *, rounding_mode: str | None = None) -> 
     return names.floor_divide(input, other) if rounding_mode == "floor" else xp.divide(input, other)
 
 
-def _rms_norm(input: Array, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Array:
-    if eps is None:
-        import torch
+def _trailing(name: str, x: Array, shape: Any) -> int:
+    """How many axes the shape has, which must be x's last ones."""
+    shape = tuple(shape)
+    if not shape or tuple(x.shape)[-len(shape) :] != shape:
+        raise ShapeError(f"{name}: normalized_shape {shape} must be the last axes of the input {tuple(x.shape)}.")
+    return len(shape)
 
-        eps = torch.finfo(input.dtype).eps
-    return xp.rms_norm(input, weight, len(normalized_shape), eps)
+
+def _rms_norm(input: Array, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Array:
+    return xp.rms_norm(input, weight, _trailing("rms_norm", input, normalized_shape), eps)
+
+
+def _towards(running: Any, value: Array, momentum: float) -> None:
+    """Move running statistics in place, as PyTorch does."""
+    from adjoint.ops.define import plain
+
+    if running is not None:
+        running[...] = (1.0 - momentum) * running + momentum * plain(value)
+
+
+def _batch_norm(
+    input: Array, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Array:  # fmt: skip
+    if not training:
+        return xp.batch_norm(input, running_mean, running_var, weight, bias, False, eps)
+    y, mean, var = xp.normalize_batch(input, weight, bias, eps)
+    n = math.prod(input.shape) // input.shape[1] if math.prod(input.shape) else 0
+    if n:
+        _towards(running_mean, mean, momentum)
+        _towards(running_var, var * (n / (n - 1)), momentum)
+    return y
+
+
+def _instance_norm(
+    input: Array, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Array:  # fmt: skip
+    if not use_input_stats:
+        return xp.instance_norm(input, running_mean, running_var, weight, bias, False, eps)
+    y, mean, var = xp.normalize_instances(input, weight, bias, eps)
+    n = math.prod(input.shape[2:])
+    if n > 1:
+        _towards(running_mean, xp.mean(mean, 0), momentum)
+        _towards(running_var, xp.mean(var, 0) * (n / (n - 1)), momentum)
+    return y
+
+
+def _softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
+    if threshold < 20.0:
+        raise BackendError(f"torch.nn.functional.softplus: exact here, so that threshold={threshold} has no meaning.")
+    return xp.softplus(input, beta)
+
+
+def _vectors(name: str, x: Array, y: Array) -> Array:
+    if len(x.shape) != 1 or tuple(x.shape) != tuple(y.shape):
+        raise ShapeError(f"{name}: two vectors of one size, not {tuple(x.shape)} and {tuple(y.shape)}.")
+    return xp.dot(x, y)
+
+
+def _square(name: str, x: Array, most: int, least: int = 0) -> Array:
+    if not least <= len(x.shape) <= most:
+        raise ShapeError(f"{name}: a matrix has two axes, not {tuple(x.shape)}.")
+    return x
+
+
+def _take_along(input: Array, indices: Array, dim: int | None = None) -> Array:
+    if dim is None:
+        return xp.take_along(names.ravel(input), xp.reshape(indices, (-1,)), 0)
+    return xp.take_along(input, indices, dim)
+
+
+def _position(position: Entry) -> Entry:
+    def found(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+        place = position(input, dim)
+        if not keepdim:
+            return place
+        return xp.reshape(place, (1,) * len(input.shape)) if dim is None else xp.expand_dims(place, dim)
+
+    return found
+
+
+def _each(f: Entry) -> Entry:
+    """f of one array, or of each of several."""
+    return lambda *tensors: (
+        f(tensors[0])
+        if len(tensors) == 1 and not isinstance(tensors[0], (list, tuple))
+        else tuple(f(x) for x in (tensors[0] if len(tensors) == 1 else tensors))
+    )
+
+
+def _diag_embed(input: Array, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Array:
+    return names.moveaxis(names.diagonal_matrices(input, offset), (-2, -1), (dim1, dim2))
+
+
+def _solve(a: Array, b: Array, left: bool) -> Array:
+    """`torch.linalg.solve`: b also counts as a batch of vectors where its shape is A's without the last axis."""
+    if len(b.shape) == 1 or tuple(b.shape) == tuple(a.shape[:-1]):
+        x = xp.solve(a, xp.expand_dims(b, -1)) if left else xp.solve(swapped(a), xp.expand_dims(b, -1))
+        return xp.squeeze(x, -1)
+    return xp.solve(a, b) if left else swapped(xp.solve(swapped(a), swapped(b)))
+
+
+def _qr(a: Array, mode: str = "reduced") -> Any:
+    """`torch.linalg.qr`, both factors reduced."""
+    return xp.qr(a) if mode == "reduced" else names.reduced_only("qr", "mode='reduced'")
+
+
+def swapped(x: Array) -> Array:
+    """The last two axes exchanged."""
+    return xp.swapaxes(x, -1, -2)
+
+
+def sliding(x: Array, dimension: int, size: int, step: int) -> Array:
+    """`Tensor.unfold`: an axis as its overlapping parts, whose own axis comes last."""
+    starts = np.arange(0, x.shape[dimension] - size + 1, step)
+    parts = xp.take(x, starts[:, None] + np.arange(size), dimension)
+    return xp.moveaxis(parts, dimension % len(x.shape) + 1, -1)
 
 
 def _expand(self: Array, *sizes: Any) -> Array:
@@ -133,6 +287,31 @@ def _loss(loss: Entry) -> Entry:
     return lambda input, target, *, reduction="mean": loss(input, target, reduction)
 
 
+def _weighted(loss: Entry) -> Entry:
+    return lambda input, target, *, reduction="mean", weight=None: loss(input, target, reduction, weight)
+
+
+def _triplet_margin_loss(
+    anchor: Array, positive: Array, negative: Array, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+    swap: bool = False, *, reduction: str = "mean",
+) -> Array:  # fmt: skip
+    return xp.triplet_margin_loss(anchor, positive, negative, reduction, margin, p, eps, swap)
+
+
+def _triplet_margin_with_distance_loss(
+    anchor: Array, positive: Array, negative: Array, *, distance_function: Entry | None = None, margin: float = 1.0,
+    swap: bool = False, reduction: str = "mean",
+) -> Array:  # fmt: skip
+    return xp.triplet_margin_with_distance_loss(anchor, positive, negative, reduction, distance_function, margin, swap)
+
+
+def _ctc_loss(
+    log_probs: Array, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Array:  # fmt: skip
+    return xp.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)
+
+
 def _reflected(operation: Entry) -> Entry:
     return lambda self, other: operation(other, self)
 
@@ -146,7 +325,7 @@ TORCH: dict[str, Entry] = {
         "float_power=pow eq=equal ne=not_equal not_equal lt=less less le=less_equal less_equal gt=greater greater "
         "ge=greater_equal greater_equal arcsin=asin arccos=acos arctan=atan arctan2=atan2 arcsinh=asinh arccosh=acosh "
         "arctanh=atanh softsign tanhshrink mish silu selu relu relu6 hardsigmoid hardswish leaky_relu elu celu "
-        "hardtanh gelu log_sigmoid=logsigmoid"
+        "hardtanh gelu log_sigmoid=logsigmoid hardshrink softshrink threshold"
     ),
     **{name: names.UFUNCS[name] for name in ("positive", "deg2rad", "rad2deg", "hypot", "trunc", "isinf", "remainder")},
     "add": lambda input, other, *, alpha=1: xp.add(input, other if alpha == 1 else xp.multiply(other, alpha)),
@@ -174,7 +353,8 @@ TORCH: dict[str, Entry] = {
     "clamp_min": xp.maximum,
     "clamp_max": xp.minimum,
     "round": lambda input, *, decimals=0: names.NUMPY["round"](input, decimals),
-    "softplus": lambda input, beta=1.0, threshold=20.0: xp.softplus(input, beta),
+    "softplus": _softplus,
+    "glu": lambda input, dim=-1: xp.glu(input, dim),
     "isclose": names.isclose,
     "allclose": names.NUMPY["allclose"],
     # Reductions
@@ -188,18 +368,20 @@ TORCH: dict[str, Entry] = {
     "logsumexp": lambda input, dim, keepdim=False: xp.logsumexp(input, some(dim), keepdim),
     "var": _spread(False),
     "std": _spread(True),
-    "var_mean": _moments(xp.var),
-    "std_mean": _moments(xp.std),
+    "var_mean": _moments(False),
+    "std_mean": _moments(True),
     "max": _extremum(xp.max, xp.argmax, xp.maximum),
     "min": _extremum(xp.min, xp.argmin, xp.minimum),
-    "argmax": lambda input, dim=None: xp.argmax(input, dim),
-    "argmin": lambda input, dim=None: xp.argmin(input, dim),
+    "argmax": _position(xp.argmax),
+    "argmin": _position(xp.argmin),
     "cumsum": lambda input, dim: xp.cumulative_sum(input, dim),
-    "norm": lambda input, p="fro", dim=None, keepdim=False: names.vector_norm(input, p, some(dim), keepdim),
+    "norm": lambda input, p="fro", dim=None, keepdim=False: (names.norm if p == "nuc" else names.vector_norm)(
+        input, p, some(dim), keepdim
+    ),
     "dist": lambda input, other, p=2: names.vector_norm(xp.subtract(input, other), p),
     "linalg_norm": lambda A, ord=None, dim=None, keepdim=False: names.norm(A, ord, some(dim), keepdim),
     "linalg_vector_norm": lambda x, ord=2, dim=None, keepdim=False: names.vector_norm(x, ord, some(dim), keepdim),
-    "linalg_matrix_norm": lambda A, ord="fro", dim=(-2, -1), keepdim=False: names.norm(A, ord, some(dim), keepdim),
+    "linalg_matrix_norm": lambda A, ord="fro", dim=(-2, -1), keepdim=False: names.matrix_norm(A, ord, dim, keepdim),
     # Layout
     "reshape": lambda input, shape: xp.reshape(input, many(shape)),
     "flatten": lambda input, start_dim=0, end_dim=-1: xp.flatten(input, start_dim, end_dim),
@@ -210,14 +392,14 @@ TORCH: dict[str, Entry] = {
     "transpose": lambda input, dim0, dim1: xp.swapaxes(input, dim0, dim1),
     "swapaxes": lambda input, axis0, axis1: xp.swapaxes(input, axis0, axis1),
     "swapdims": lambda input, dim0, dim1: xp.swapaxes(input, dim0, dim1),
-    "t": lambda input: xp.permute(input, tuple(reversed(range(len(input.shape))))),
+    "t": lambda input: xp.permute(_square("t", input, 2), tuple(reversed(range(len(input.shape))))),
     "adjoint": lambda input: xp.swapaxes(input, -1, -2),
     "permute": lambda input, dims: xp.permute(input, many(dims)),
     "moveaxis": names.moveaxis,
     "movedim": names.moveaxis,
     "broadcast_to": lambda input, size: xp.broadcast_to(input, many(size)),
-    "atleast_1d": names.at_least(1),
-    "atleast_2d": names.at_least(2),
+    "atleast_1d": _each(names.at_least(1)),
+    "atleast_2d": _each(names.at_least(2)),
     "cat": lambda tensors, dim=0: xp.concatenate(tensors, dim),
     "concat": lambda tensors, dim=0: xp.concatenate(tensors, dim),
     "concatenate": lambda tensors, dim=0: xp.concatenate(tensors, dim),
@@ -230,29 +412,30 @@ TORCH: dict[str, Entry] = {
     "chunk": lambda input, chunks, dim=0: _parts(input, -(-input.shape[dim] // chunks), dim),
     "unbind": lambda input, dim=0: tuple(xp.squeeze(part, dim) for part in _parts(input, 1, dim)),
     "select": lambda input, dim, index: xp.getitem(input, (*_before(input, dim), index)),
-    "narrow": lambda input, dim, start, length: xp.getitem(input, (*_before(input, dim), slice(start, start + length))),
+    "narrow": _narrow,
     "pad": _pad,
     "tile": lambda input, dims: xp.tile(input, many(dims)),
-    "repeat_interleave": lambda input, repeats, dim=None: names.repeated(input, repeats, dim),
+    "repeat_interleave": lambda input, repeats, dim=None, *, output_size=None: names.repeated(input, repeats, dim),
     "flip": lambda input, dims: xp.flip(input, many(dims)),
     "fliplr": lambda input: xp.flip(input, 1),
     "flipud": lambda input: xp.flip(input, 0),
     "roll": lambda input, shifts, dims=None: names.rolled(input, shifts, dims),
-    "diff": lambda input, n=1, dim=-1: names.diff(input, n, dim),
+    "diff": lambda input, n=1, dim=-1, prepend=None, append=None: names.diff(input, n, dim, prepend, append),
     "tril": lambda input, diagonal=0: xp.tril(input, diagonal),
     "triu": lambda input, diagonal=0: xp.triu(input, diagonal),
-    "diag": names.diag,
-    "diag_embed": lambda input: xp.diagonal_matrix(input),
-    "diagonal": lambda input, *, dim1=0, dim2=1: names.diagonal(input, dim1, dim2),
-    "trace": lambda input: xp.sum(xp.diagonal(input), -1),
+    "diag": lambda input, diagonal=0: names.diag(input, diagonal),
+    "diag_embed": _diag_embed,
+    "diagonal": lambda input, offset=0, dim1=0, dim2=1: names.diagonal(input, offset, dim1, dim2),
+    "linalg_diagonal": lambda A, *, offset=0, dim1=-2, dim2=-1: names.diagonal(A, offset, dim1, dim2),
+    "trace": lambda input: xp.sum(xp.diagonal(_square("trace", input, 2, 2)), -1),
     "index_select": lambda input, dim, index: xp.take(input, index, dim),
     "gather": _gather,
-    "take_along_dim": lambda input, indices, dim: xp.take_along(input, indices, dim),
+    "take_along_dim": _take_along,
     "clone": lambda input: input,
     # Products
     **same("matmul mm=matmul bmm=matmul mv=matmul"),
-    "dot": lambda input, tensor: xp.dot(input, tensor),
-    "vdot": lambda input, other: xp.dot(input, other),
+    "dot": lambda input, tensor: _vectors("dot", input, tensor),
+    "vdot": lambda input, other: _vectors("vdot", input, other),
     "inner": names.inner,
     "outer": lambda input, vec2: xp.outer(input, vec2),
     "ger": lambda input, vec2: xp.outer(input, vec2),
@@ -268,30 +451,123 @@ TORCH: dict[str, Entry] = {
     "linalg_multi_dot": lambda tensors: functools.reduce(xp.matmul, tensors),
     "linalg_matmul": xp.matmul,
     "linear": lambda input, weight, bias=None: xp.linear(input, weight, bias),
+    **{
+        f"conv{n}d": lambda input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, conv=conv: conv(
+            input, weight, bias, stride, padding, dilation, groups
+        )
+        for n, conv in ((1, xp.conv1d), (2, xp.conv2d), (3, xp.conv3d))
+    },
+    **{
+        f"conv_transpose{n}d": (
+            lambda input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, conv=conv: (
+                conv(input, weight, bias, stride, padding, output_padding, groups, dilation)
+            )
+        )
+        for n, conv in ((1, xp.conv_transpose1d), (2, xp.conv_transpose2d), (3, xp.conv_transpose3d))
+    },
+    "unfold": lambda input, kernel_size, dilation=1, padding=0, stride=1: xp.unfold(
+        input, kernel_size, dilation, padding, stride
+    ),
+    "fold": lambda input, output_size, kernel_size, dilation=1, padding=0, stride=1: xp.fold(
+        input, output_size, kernel_size, dilation, padding, stride
+    ),
     "embedding": lambda input, weight: xp.embedding(input, weight),
+    # Linear algebra
+    **{f"linalg_{name}": FUNCTIONS[name] for name in ("inv", "det", "slogdet", "svdvals", "matrix_exp")},
+    **same("inverse=inv det logdet slogdet matrix_exp pinverse=pinv"),
+    "linalg_pinv": xp.pinv,
+    "linalg_solve": lambda A, B, *, left=True: _solve(A, B, left),
+    "linalg_solve_triangular": lambda input, B, *, upper, left=True, unitriangular=False: xp.solve_triangular(
+        input, B, upper, left, unitriangular
+    ),
+    "linalg_cholesky": lambda input, *, upper=False: names.cholesky(input, upper),
+    "linalg_qr": _qr,
+    "linalg_svd": lambda A, full_matrices=True: names.svd(A, full_matrices),
+    "linalg_eigh": lambda A, UPLO="L": xp.eigh(A),  # the symmetric part, so that either triangle serves
+    "linalg_eigvalsh": lambda A, UPLO="L": xp.eigvalsh(A),
+    "linalg_matrix_power": names.matrix_power,
+    "matrix_power": names.matrix_power,
     # Whole layers and losses
     "softmax": lambda input, dim: xp.softmax(input, dim),
     "log_softmax": lambda input, dim: xp.log_softmax(input, dim),
     "layer_norm": lambda input, normalized_shape, weight=None, bias=None, eps=1e-5: xp.layer_norm(
-        input, weight, bias, len(normalized_shape), eps
+        input, weight, bias, _trailing("layer_norm", input, normalized_shape), eps
     ),
     "rms_norm": _rms_norm,
+    "scaled_dot_product_attention": _attention,
+    "batch_norm": _batch_norm,
+    "instance_norm": _instance_norm,
+    "group_norm": lambda input, num_groups, weight=None, bias=None, eps=1e-5: xp.group_norm(
+        input, weight, bias, num_groups, eps
+    ),
+    "local_response_norm": lambda input, size, alpha=1e-4, beta=0.75, k=1.0: xp.local_response_norm(
+        input, size, alpha, beta, k
+    ),
     "normalize": lambda input, p=2.0, dim=1, eps=1e-12: xp.divide(
         input, xp.maximum(names.vector_norm(input, p, dim, True), eps)
     ),
     "cosine_similarity": lambda x1, x2, dim=1, eps=1e-8: xp.cosine_similarity(x1, x2, dim, eps),
+    **same(
+        "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d max_pool1d "
+        "max_pool2d max_pool3d max_unpool1d max_unpool2d max_unpool3d lp_pool1d lp_pool2d lp_pool3d interpolate "
+        "pixel_shuffle pixel_unshuffle channel_shuffle adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
+    ),
+    **{
+        f"{name}{n}d_with_indices": functools.partial(getattr(xp, f"{name}{n}d"), return_indices=True)
+        for name in ("max_pool", "adaptive_max_pool")
+        for n in (1, 2, 3)
+    },
     "dropout": _dropout,
-    "cross_entropy": _loss(xp.cross_entropy),
-    "nll_loss": _loss(xp.nll_loss),
-    "mse_loss": _loss(xp.mse_loss),
-    "l1_loss": _loss(xp.l1_loss),
-    "binary_cross_entropy": _loss(xp.binary_cross_entropy),
-    "binary_cross_entropy_with_logits": _loss(xp.binary_cross_entropy_with_logits),
-    "kl_div": _loss(xp.kl_div),
-    "huber_loss": lambda input, target, reduction="mean", delta=1.0: xp.huber_loss(input, target, reduction, delta),
+    "cross_entropy": lambda input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0: (
+        xp.cross_entropy(input, target, reduction, weight, ignore_index, label_smoothing)
+    ),
+    "nll_loss": lambda input, target, weight=None, *, ignore_index=-100, reduction="mean": xp.nll_loss(
+        input, target, reduction, weight, ignore_index
+    ),
+    "mse_loss": _weighted(xp.mse_loss),
+    "l1_loss": _weighted(xp.l1_loss),
+    "binary_cross_entropy": lambda input, target, weight=None, *, reduction="mean": xp.binary_cross_entropy(
+        input, target, reduction, weight
+    ),
+    "binary_cross_entropy_with_logits": lambda input, target, weight=None, *, reduction="mean", pos_weight=None: (
+        xp.binary_cross_entropy_with_logits(input, target, reduction, weight, pos_weight)
+    ),
+    "kl_div": lambda input, target, *, reduction="mean", log_target=False: xp.kl_div(
+        input, target, reduction, log_target
+    ),
+    "huber_loss": lambda input, target, reduction="mean", delta=1.0, weight=None: xp.huber_loss(
+        input, target, reduction, delta, weight
+    ),
     "smooth_l1_loss": lambda input, target, *, reduction="mean", beta=1.0: xp.smooth_l1_loss(
         input, target, reduction, beta
     ),
+    "poisson_nll_loss": lambda input, target, log_input=True, full=False, *, eps=1e-8, reduction="mean": (
+        xp.poisson_nll_loss(input, target, reduction, log_input, full, eps)
+    ),
+    "gaussian_nll_loss": lambda input, target, var, full=False, eps=1e-6, reduction="mean": xp.gaussian_nll_loss(
+        input, target, var, reduction, full, eps
+    ),
+    "soft_margin_loss": _loss(xp.soft_margin_loss),
+    "hinge_embedding_loss": lambda input, target, margin=1.0, *, reduction="mean": xp.hinge_embedding_loss(
+        input, target, reduction, margin
+    ),
+    "margin_ranking_loss": lambda input1, input2, target, margin=0.0, *, reduction="mean": xp.margin_ranking_loss(
+        input1, input2, target, reduction, margin
+    ),
+    "cosine_embedding_loss": lambda input1, input2, target, margin=0.0, *, reduction="mean": xp.cosine_embedding_loss(
+        input1, input2, target, reduction, margin
+    ),
+    "pairwise_distance": lambda x1, x2, p=2.0, eps=1e-6, keepdim=False: xp.pairwise_distance(x1, x2, p, eps, keepdim),
+    "triplet_margin_loss": _triplet_margin_loss,
+    "triplet_margin_with_distance_loss": _triplet_margin_with_distance_loss,
+    "multi_margin_loss": lambda input, target, p=1, margin=1.0, weight=None, *, reduction="mean": xp.multi_margin_loss(
+        input, target, reduction, p, margin, weight
+    ),
+    "multilabel_margin_loss": _loss(xp.multilabel_margin_loss),
+    "multilabel_soft_margin_loss": lambda input, target, weight=None, *, reduction="mean": (
+        xp.multilabel_soft_margin_loss(input, target, reduction, weight)
+    ),
+    "ctc_loss": _ctc_loss,
     # What an array is like
     "numel": lambda input: math.prod(input.shape),
     "is_floating_point": lambda input: True,
@@ -306,6 +582,7 @@ TORCH: dict[str, Entry] = {
 
 TORCH_METHODS: dict[str, Entry] = {
     # Layout
+    "unfold": lambda self, dimension, size, step: sliding(self, dimension, size, step),
     "reshape": lambda self, *shape: xp.reshape(self, spread(shape)),
     "view": lambda self, *shape: xp.reshape(self, spread(shape)),
     "reshape_as": lambda self, other: xp.reshape(self, tuple(other.shape)),
@@ -348,6 +625,8 @@ TORCH_ATTRIBUTES: dict[str, Entry] = {
     "is_cuda": lambda self: self.device.type == "cuda",
     "data": stopped,
     "real": lambda self: self,
+    "mH": lambda self: swapped(self),
+    "H": lambda self: swapped(_square("H", self, 2)),
     "itemsize": lambda self: self.dtype.itemsize,
     "nbytes": lambda self: math.prod(self.shape) * self.dtype.itemsize,
 }

@@ -1,9 +1,10 @@
-"""The command line: `adjoint demo` and `adjoint doctor`."""
+"""The command line: `adjoint demo`, `adjoint train` and `adjoint doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +69,64 @@ def _demo(
 
     if not demo(Console(), out, epochs=epochs, seed=seed, folds=folds).check.ok:
         raise typer.Exit(1)
+
+
+class Recipes(StrEnum):
+    """What `adjoint train` knows."""
+
+    cnn = "cnn"
+    encoder = "encoder"
+    gpt = "gpt"
+
+
+class Backends(StrEnum):
+    """Where it computes."""
+
+    numpy = "numpy"
+    torch = "torch"
+    jax = "jax"
+
+
+@app.command("train")
+def _train(
+    recipe: Annotated[
+        Recipes,
+        typer.Argument(
+            help="cnn: images; encoder: images row by row; gpt: text, character by character.", metavar="RECIPE"
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="MNIST's folder, or for gpt a text file. Without it: mnist/ or text/tinyshakespeare.txt in the folder "
+            "that ADJOINT_DATA names, else scikit-learn's digits."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoint, weights and history: adjoint-RECIPE.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="How often training sees every example.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and the order of the examples.")] = 0,
+    backend: Annotated[Backends, typer.Option(help="What computes.")] = Backends.numpy,
+) -> None:
+    """Train cnn, encoder or gpt on real data; run again, it goes on where it was interrupted.
+
+    Takes some minutes on two cores. Ctrl-C finishes the step in hand and writes the checkpoint.
+    """
+    from rich.console import Console
+
+    from adjoint.cli.train import train
+    from adjoint.errors import CheckpointError
+
+    folder = out or Path(f"adjoint-{recipe.value}")
+    try:
+        train(Console(), recipe.value, data, folder, epochs, seed, backend.value)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; run the same command again to go on from {folder}", err=True)
+        raise typer.Exit(130) from None
+    except CheckpointError as error:
+        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command("doctor")

@@ -13,5 +13,6 @@ from .digits import digits
 from .errors import DataError
 from .idx import read_idx
 from .mnist import mnist
+from .text import Alphabet, characters
 
-__all__ = ["DataError", "Dataset", "digits", "mnist", "read_idx"]
+__all__ = ["Alphabet", "DataError", "Dataset", "characters", "digits", "mnist", "read_idx"]

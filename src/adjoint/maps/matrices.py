@@ -46,11 +46,11 @@ class Dense(LinearMap):
 
     def apply(self, v: Any) -> Any:
         """W v: (…, in) to (…, out)."""
-        return v @ self.weight.mT
+        return xp.linear(v, self.weight)
 
     def adjoint(self, u: Any) -> Any:
         """Wᵀ u: (…, out) to (…, in)."""
-        return u @ self.weight
+        return xp.linear(u, self.weight.mT)
 
     @property
     def T(self) -> LinearMap:

@@ -1,4 +1,4 @@
-"""Maps of reductions and normalizations: weighted sums, running sums, softmax, layer normalization."""
+"""Maps of reductions: weighted sums, running sums, softmax."""
 
 from __future__ import annotations
 
@@ -175,53 +175,3 @@ class LogSoftmax(LinearMap):
     def array(self) -> Array | None:
         """p."""
         return self.p
-
-
-class Normalization(LinearMap):
-    """The Jacobian (I - 11ᵀ/n - x̂x̂ᵀ/n)/σ of layer normalization, without 11ᵀ/n that of RMS normalization.
-
-    `normal` is x̂, `scale` is 1/σ with size 1 along the last `ndim` axes; symmetric. With eps = 0 its kernel is spanned
-    by 1 (where centred) and x̂ (source: Ba et al. 2016, differentiated).
-
-    >>> import numpy as np, adjoint as aj
-    >>> x = np.array([1.0, -1.0, 0.0])
-    >>> _, J = aj.linearize(lambda x: aj.layer_norm(x, None, None, eps=0.0), x)
-    >>> J.nullity() == 2
-    True
-    """
-
-    __slots__ = ("centre", "ndim", "normal", "scale")
-    properties = SYMMETRIC
-
-    def __init__(self, normal: Array, scale: Array, ndim: int, centre: bool) -> None:
-        self.normal = normal
-        self.scale = scale
-        self.ndim = ndim
-        self.centre = centre
-
-    @property
-    def in_shape(self) -> Space:
-        """The shape of x̂."""
-        return tuple(self.normal.shape)
-
-    @property
-    def out_shape(self) -> Space:
-        """The shape of x̂."""
-        return tuple(self.normal.shape)
-
-    def apply(self, v: Any) -> Any:
-        """(v - mean v - x̂ mean(x̂ v)) / σ."""
-        axes = tuple(range(-self.ndim, 0))
-        along = v - self.normal * xp.mean(self.normal * v, axes, True)
-        return self.scale * (along - xp.mean(v, axes, True) if self.centre else along)
-
-    adjoint = apply
-
-    @property
-    def T(self) -> LinearMap:
-        """Itself."""
-        return self
-
-    def array(self) -> Array | None:
-        """x̂."""
-        return self.normal

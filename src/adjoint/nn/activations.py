@@ -70,8 +70,8 @@ class PReLU(Module):
     def __call__(self, x: Array) -> Array:
         """x or weight · x."""
         weight = self.weight
-        if self.num_parameters > 1 and len(x.shape) > 2:
-            weight = xp.reshape(weight, (-1, *(1,) * (len(x.shape) - 2)))
+        if len(x.shape) != 2:
+            weight = xp.reshape(weight, (-1, *(1,) * (len(x.shape) - 2)) if x.shape else ())
         return xp.where(xp.greater(x, 0.0), x, weight * x)
 
 
@@ -202,19 +202,20 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """log(1 + e^(βx)) / β.
+    """log(1 + e^(βx)) / β, and x itself where βx > threshold, as PyTorch's.
 
     >>> import numpy as np, adjoint as aj
-    >>> aj.nn.Softplus()(np.array([-2.0, 3.0])).tolist()
-    [0.1269, 3.0486]
+    >>> aj.nn.Softplus()(np.array([-2.0, 3.0, 30.0])).tolist()
+    [0.1269, 3.0486, 30.0]
     """
 
-    def __init__(self, beta: float = 1.0) -> None:
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = beta
+        self.threshold = threshold
 
     def __call__(self, x: Array) -> Array:
-        """log(1 + e^(βx)) / β."""
-        return xp.softplus(x, self.beta)
+        """log(1 + e^(βx)) / β, or x."""
+        return xp.where(xp.greater(self.beta * x, self.threshold), x, xp.softplus(x, self.beta))
 
 
 class Softsign(Module):
@@ -316,3 +317,99 @@ class LogSoftmax(Module):
     def __call__(self, x: Array) -> Array:
         """x - log Σ eˣ."""
         return xp.log_softmax(x, self.dim)
+
+
+class Softmin(Module):
+    """e⁻ˣ / Σ e⁻ˣ along the axis `dim`.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Softmin()(np.array([[0.0, np.log(3.0)]])).tolist()
+    [[0.75, 0.25]]
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def __call__(self, x: Array) -> Array:
+        """e⁻ˣ / Σ e⁻ˣ."""
+        return xp.softmax(-x, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of images (…, C, H, W).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Softmax2d()(np.ones((2, 4, 1, 1)))[0, 0].tolist()
+    [[0.25]]
+    """
+
+    def __call__(self, x: Array) -> Array:
+        """eˣ / Σ eˣ."""
+        return xp.softmax(x, -3)
+
+
+class GLU(Module):
+    """a σ(b), where a and b are the halves of x along the axis `dim` (Dauphin et al. 2017).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.GLU()(np.array([3.0, 0.0])).tolist()
+    [1.5]
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def __call__(self, x: Array) -> Array:
+        """a σ(b)."""
+        return xp.glu(x, self.dim)
+
+
+class Hardshrink(Module):
+    """x where |x| > lambd, else 0.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Hardshrink()(np.array([-2.0, 0.25])).tolist()
+    [-2.0, 0.0]
+    """
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = lambd
+
+    def __call__(self, x: Array) -> Array:
+        """x or 0."""
+        return xp.hardshrink(x, self.lambd)
+
+
+class Softshrink(Module):
+    """sign(x) max(|x| - lambd, 0).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Softshrink()(np.array([-2.0, 0.25])).tolist()
+    [-1.5, 0.0]
+    """
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        if lambd < 0:
+            raise ValueError(f"Softshrink: lambd is at least 0, not {lambd}.")
+        self.lambd = lambd
+
+    def __call__(self, x: Array) -> Array:
+        """sign(x) max(|x| - lambd, 0)."""
+        return xp.softshrink(x, self.lambd)
+
+
+class Threshold(Module):
+    """x where x > threshold, else value.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.nn.Threshold(0.1, 20.0)(np.array([-2.0, 0.25])).tolist()
+    [20.0, 0.25]
+    """
+
+    def __init__(self, threshold: float, value: float) -> None:
+        self.threshold = threshold
+        self.value = value
+
+    def __call__(self, x: Array) -> Array:
+        """x or value."""
+        return xp.threshold(x, self.threshold, self.value)

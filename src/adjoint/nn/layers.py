@@ -10,7 +10,7 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
-from adjoint.errors import ShapeError
+from adjoint.arrays.products import einsum
 from adjoint.nn import init
 from adjoint.nn.module import Module
 
@@ -42,77 +42,39 @@ class Linear(Module):
         return xp.linear(x, self.weight, self.bias)
 
 
-class Embedding(Module):
-    """Rows of a table: integer indices of any shape to (*shape, embedding_dim); the table starts N(0, 1).
+class Bilinear(Module):
+    """y = x₁ᵀ W x₂ + b: x₁ (…, in1_features), x₂ (…, in2_features), weight (out, in1, in2), y (…, out_features).
+
+    Weight and bias start uniform in ±1/√in1_features, as PyTorch's.
 
     >>> import numpy as np, adjoint as aj
-    >>> aj.nn.Embedding(10, 4, rng=0)(np.array([[1, 2, 1]])).shape
-    (1, 3, 4)
-    """
-
-    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = "float32", rng: Rng = None) -> None:
-        _positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.weight: Array = init.normal((num_embeddings, embedding_dim), 1.0, rng, dtype)
-
-    def __call__(self, indices: Array) -> Array:
-        """The rows at the indices."""
-        return xp.embedding(indices, self.weight)
-
-
-class LayerNorm(Module):
-    """(x - mean)/√(var + eps) · weight + bias over the last axes, whose shape is normalized_shape (Ba et al. 2016).
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.nn.LayerNorm(2)(np.array([[1.0, 3.0]], "float32")).round(3).tolist()
-    [[-1.0, 1.0]]
+    >>> aj.nn.Bilinear(3, 4, 2, rng=0)(np.ones((5, 3), "float32"), np.ones((5, 4), "float32")).shape
+    (5, 2)
     """
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
         bias: bool = True,
         dtype: Any = "float32",
+        rng: Rng = None,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape = shape
-        self.eps = eps
-        self.weight: Array | None = np.ones(shape, dtype) if elementwise_affine else None
-        self.bias: Array | None = np.zeros(shape, dtype) if elementwise_affine and bias else None
+        _positive("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        bound, rng = init.fan_in_bound(in1_features), init.generator(rng)
+        self.weight: Array = init.uniform((out_features, in1_features, in2_features), bound, rng, dtype)
+        self.bias: Array | None = init.uniform((out_features,), bound, rng, dtype) if bias else None
 
-    def __call__(self, x: Array) -> Array:
-        """The normalized x."""
-        n = _normalized("LayerNorm", x, self.normalized_shape)
-        return xp.layer_norm(x, self.weight, self.bias, ndim=n, eps=self.eps)
-
-
-class RMSNorm(Module):
-    """x/√(mean x² + eps) · weight over the last axes (Zhang & Sennrich 2019); eps None is the dtype's, as PyTorch's.
-
-    >>> import numpy as np, adjoint as aj
-    >>> aj.nn.RMSNorm(2)(np.array([[1.0, 7.0]])).round(4).tolist()
-    [[0.2, 1.4]]
-    """
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        dtype: Any = "float32",
-    ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape = shape
-        self.eps = float(np.finfo(dtype).eps) if eps is None else eps
-        self.weight: Array | None = np.ones(shape, dtype) if elementwise_affine else None
-
-    def __call__(self, x: Array) -> Array:
-        """The normalized x."""
-        n = _normalized("RMSNorm", x, self.normalized_shape)
-        return xp.rms_norm(x, self.weight, ndim=n, eps=self.eps)
+    def __call__(self, x1: Array, x2: Array) -> Array:
+        """x₁ᵀ W x₂ + b."""
+        shape = tuple(x1.shape[:-1])
+        y = einsum("ni,oij,nj->no", xp.rows(x1), self.weight, xp.rows(x2))
+        y = xp.reshape(y, (*shape, self.out_features))
+        return y if self.bias is None else y + self.bias
 
 
 class Flatten(Module):
@@ -186,17 +148,28 @@ class Sequential(Module):
 class Residual(Module):
     """x + f(x): its Jacobian is I + J_f, so that gradients have a path on which nothing is lost (He et al. 2016).
 
+    With a `norm` it is x + f(norm(x)), or where `norm_first` is false norm(x + f(x)), as in the first transformer.
+
     >>> import numpy as np, adjoint as aj
     >>> aj.jacobian(aj.nn.Residual(aj.nn.Linear(2, 2, rng=0)), np.ones(2, "float32"))
     [I + Dense]: (2,) → (2,)
     """
 
-    def __init__(self, inner: Callable[[Array], Array]) -> None:
+    def __init__(
+        self,
+        inner: Callable[[Array], Array],
+        norm: Callable[[Array], Array] | None = None,
+        norm_first: bool = True,
+    ) -> None:
         self.inner = inner
+        self.norm = norm
+        self.norm_first = norm_first
 
     def __call__(self, x: Array) -> Array:
         """x + f(x)."""
-        return x + self.inner(x)
+        if self.norm is None:
+            return x + self.inner(x)
+        return x + self.inner(self.norm(x)) if self.norm_first else self.norm(x + self.inner(x))
 
 
 class MLP(Sequential):
@@ -230,13 +203,6 @@ class MLP(Sequential):
                 layers.append((activation or ReLU)())
             layers.append(Linear(n, m, bias, dtype, rng))
         super().__init__(*layers)
-
-
-def _normalized(name: str, x: Array, shape: tuple[int, ...]) -> int:
-    """How many axes are normalized, those at the end that have this shape."""
-    if tuple(x.shape)[-len(shape) :] != shape:
-        raise ShapeError(f"{name}: the last axes of x, {tuple(x.shape)}, must be normalized_shape {shape}.")
-    return len(shape)
 
 
 def _positive(name: str, **sizes: Any) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -15,27 +15,36 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
+from adjoint.nn.ties import Ties, find, joined, separated
 from adjoint.ops.define import plain
 from adjoint.trees import NAMESPACE
 from adjoint.trees import map as tree_map
 
-HIDDEN = ("_buffers", "_form", "_frozen")
+HIDDEN = ("_buffers", "_form", "_frozen", "_ties")
 
 
 class Form:
     """What a module is besides its arrays: names of its children, those that are frozen, its buffers (name: whether
-    `state_dict` has it), its other attributes."""
+    `state_dict` has it), its other attributes, its ties; `whole` is the form of which this one lacks a tied array."""
 
-    __slots__ = ("_hash", "buffers", "frozen", "names", "static")
+    __slots__ = ("_hash", "buffers", "frozen", "names", "static", "ties", "whole")
 
     def __init__(
-        self, names: tuple[str, ...], frozen: frozenset[str], buffers: dict[str, bool], static: dict[str, Any]
+        self,
+        names: tuple[str, ...],
+        frozen: frozenset[str],
+        buffers: dict[str, bool],
+        static: dict[str, Any],
+        ties: Ties = (),
+        whole: Form | None = None,
     ) -> None:
         self.names = names
         self.frozen = frozen
         self.buffers = buffers
         self.static = static
-        self._hash = hash((names, frozen, tuple(buffers), tuple(static)))
+        self.ties = ties
+        self.whole = whole
+        self._hash = hash((names, frozen, tuple(buffers), tuple(static), ties))
 
     def __hash__(self) -> int:
         return self._hash
@@ -43,9 +52,18 @@ class Form:
     def __eq__(self, other: object) -> bool:
         return self is other or (
             isinstance(other, Form)
-            and (self.names, self.frozen, self.buffers, self.static)
-            == (other.names, other.frozen, other.buffers, other.static)
+            and (self.names, self.frozen, self.buffers, self.static, self.ties)
+            == (other.names, other.frozen, other.buffers, other.static, other.ties)
         )
+
+    def tied(self, ties: Ties) -> Form:
+        """The same with other ties."""
+        return Form(self.names, self.frozen, self.buffers, self.static, ties)
+
+    def lacking(self, name: str) -> Form:
+        """The form of the module without one of its arrays."""
+        names = tuple(n for n in self.names if n != name)
+        return Form(names, self.frozen, self.buffers, {**self.static, name: None}, self.ties, self.whole or self)
 
 
 class Module:
@@ -67,6 +85,7 @@ class Module:
 
     _frozen: frozenset[str] = frozenset()
     _buffers: Mapping[str, bool] = MappingProxyType({})
+    _ties: Ties = ()
     training: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -81,8 +100,19 @@ class Module:
         """The module's value."""
         raise NotImplementedError(f"{type(self).__name__} defines no __call__.")
 
+    if not TYPE_CHECKING:  # to a type checker a module has the attributes that it declares
+
+        def __getattr__(self, name: str) -> Any:
+            reparametrized = self.__dict__.get("parametrizations", {})
+            if name in reparametrized:
+                return reparametrized[name]()
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.", name=name, obj=self)
+
     def __setattr__(self, name: str, value: Any) -> None:
         fields = self.__dict__
+        if name in fields.get("parametrizations", ()):
+            fields["parametrizations"][name].assign(value)
+            return
         form = fields.get("_form")
         if name in self._buffers:
             value = plain(value)
@@ -105,6 +135,9 @@ class Module:
         if form.buffers:
             fields["_buffers"] = form.buffers
         fields["_form"] = form
+        if form.ties:
+            fields["_ties"] = form.ties
+            joined(new, form.ties)
         return new
 
     def form(self) -> Form:
@@ -114,7 +147,7 @@ class Module:
         if form is None:
             names = tuple(k for k, v in fields.items() if k not in HIDDEN and is_child(v))
             static = {k: v for k, v in fields.items() if k not in HIDDEN and k not in names}
-            form = fields["_form"] = Form(names, self._frozen, dict(self._buffers), static)
+            form = fields["_form"] = Form(names, self._frozen, dict(self._buffers), static, self._ties)
         return form
 
     def register_buffer(self, name: str, value: Array | None, persistent: bool = True) -> None:
@@ -137,6 +170,32 @@ class Module:
         self.__dict__["_buffers"] = {**self._buffers, name: persistent}
         self.__dict__["_form"] = None
         setattr(self, name, value)
+
+    def tie(self, second: str, first: str) -> None:
+        """Make two arrays one: under the dotted name `second` stands from now on the array named `first`.
+
+        A gradient sums over both uses. The tie lasts through transforms, `jax.jit` and copies, until one of the names
+        is given another array. Raises KeyError for a name without an array, ShapeError where the shapes differ.
+
+        >>> import adjoint as aj
+        >>> net = aj.nn.Sequential(aj.nn.Linear(3, 3), aj.nn.Linear(3, 3))
+        >>> net.tie("1.weight", "0.weight")
+        >>> net[1].weight is net[0].weight, len(aj.trees.flatten(net)[0])
+        (True, 3)
+        """
+        named = dict(self.named_arrays())
+        for name in (second, first):
+            if name not in named:
+                raise KeyError(f"tie: {type(self).__name__} has no array {name!r}, only {', '.join(named) or 'none'}.")
+        if tuple(named[second].shape) != tuple(named[first].shape):
+            raise ShapeError(f"tie: {second} is {tuple(named[second].shape)}, {first} {tuple(named[first].shape)}.")
+        owner, _, name = second.rpartition(".")
+        part = find(self, owner) if owner else self
+        if not isinstance(part, Module):
+            raise KeyError(f"tie: {second} stands in a {type(part).__name__}: only attributes of modules can be tied.")
+        setattr(part, name, named[first])
+        self.__dict__["_ties"] = (*self._ties, (second, first))
+        self.__dict__["_form"] = None
 
     # Names, as PyTorch gives them
 
@@ -265,6 +324,9 @@ def register_with_jax(*classes: type[Module]) -> None:
 
 def _flatten(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
     form = module.__dict__.get("_form") or module.form()
+    if form.ties:
+        module = separated(module)
+        form = module.form()
     fields = module.__dict__
     return [fields[name] for name in form.names], form, form.names
 

@@ -61,10 +61,13 @@ def elementwise(fn: F, *rules: Rule) -> F:
     return _register(fn, _broadcasting(fn, rules))
 
 
-def coarse(fn: F) -> Callable[[Callable[..., tuple[Array, Sequence[LinearMap | None]]]], F]:
-    """An operation whose operands share residuals: decorates trace(*operands, **options) -> (z, one map an operand)."""
+def coarse(fn: F) -> Callable[[Callable[..., tuple[Any, Sequence[Any]]]], F]:
+    """An operation whose operands share residuals: decorates trace(*operands, **options) -> (z, one map an operand).
 
-    def with_trace(trace: Callable[..., tuple[Array, Sequence[LinearMap | None]]]) -> F:
+    An operation with several values gives a tuple of them, and a tuple of the maps of each.
+    """
+
+    def with_trace(trace: Callable[..., tuple[Any, Sequence[Any]]]) -> F:
         arity = fn.arity  # type: ignore[attr-defined]
 
         def traced(*operands: Any, **options: Any) -> Any:
@@ -73,6 +76,8 @@ def coarse(fn: F) -> Callable[[Callable[..., tuple[Array, Sequence[LinearMap | N
                 return fn.table.composed(*operands, **options)  # type: ignore[attr-defined]
             raw = unwrapped(operands, tape, arity)
             z, maps = trace(*raw, **options)
+            if type(z) is tuple:
+                return tuple([record(tape, part, operands, own) for part, own in zip(z, maps, strict=True)])
             return record(tape, z, operands, maps)
 
         return _register(fn, traced)

@@ -11,6 +11,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import is_array, is_complex, is_floating
 from adjoint.arrays.traced import Traced
 from adjoint.errors import DtypeError, TraceError
+from adjoint.maps.algebra import Composition
 from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Cast, Diagonal, Identity
 from adjoint.maps.layout import Broadcast, DiagonalPart, Flip, Permute, Reshape, Roll, Slice, Take, TakeAlong, placed
@@ -34,7 +35,21 @@ diagonal = operation(xp.diagonal, lambda z, x: DiagonalPart(shape_of(x)))
 diagonal_matrix = operation(xp.diagonal_matrix, lambda z, x: DiagonalPart(shape_of(z)).T)
 astype = operation(xp.astype, lambda z, x, dtype: Cast(x.dtype, dtype, shape_of(x)))
 copy = operation(xp.copy, lambda z, x: Identity(shape_of(x)))
-take_along = operation(xp.take_along, lambda z, x, indices, axis=-1: TakeAlong(plain(indices), axis, shape_of(x)))
+
+
+def take_along_rule(z: Any, x: Any, indices: Any, axis: int = -1) -> LinearMap:
+    """Gather; x and the indices are broadcast along the other axes first."""
+    indices, shape = plain(indices), shape_of(x)
+    (at,) = negative_axes(axis, len(shape))
+    full = tuple(shape[a] if a == at else z.shape[a] for a in range(-len(shape), 0))
+    whole = tuple(indices.shape[a] if a == at else z.shape[a] for a in range(-len(shape), 0))
+    if tuple(indices.shape) != whole:
+        indices = xp.broadcast_to(indices, whole)
+    gather = TakeAlong(indices, axis, full)
+    return gather if full == shape else Composition([gather, Broadcast(shape, full)])
+
+
+take_along = operation(xp.take_along, take_along_rule)
 
 
 def astype_traced(x: Traced, dtype: Any) -> Any:

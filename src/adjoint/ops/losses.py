@@ -6,26 +6,84 @@ import math
 from typing import Any
 
 from adjoint import arrays as xp
+from adjoint.arrays.losses import IGNORED, smoothed
+from adjoint.maps.elementary import Identity
 from adjoint.maps.reductions import Reduce
-from adjoint.ops.define import coarse, plain
+from adjoint.ops.define import coarse, operation, plain
 from adjoint.ops.layout import shape_of
+
+floored = operation(xp.floored, lambda z, x, least: Identity(shape_of(x)))
 
 
 @coarse(xp.cross_entropy)
-def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    reduction: str = "mean",
+    weight: Any = None,
+    ignore_index: int = IGNORED,
+    label_smoothing: float = 0.0,
+) -> Any:
     """Weights softmax - target in the logits; in target probabilities, -log softmax."""
     shape = shape_of(logits)
     axis = 1 if len(shape) > 1 else 0
-    count = math.prod(shape[:axis] + shape[axis + 1 :])
-    factor = (1.0 / count if count else math.nan) if reduction == "mean" else 1.0
     axes = axis if reduction == "none" else None
     if shape_of(target) == shape:
-        z = xp.cross_entropy(logits, target, reduction)
-        residual = lambda: factor * (xp.softmax(logits, axis) * xp.sum(target, axis, True) - target)  # noqa: E731
-        scores = lambda: -factor * xp.log_softmax(logits, axis)  # noqa: E731
+        z = xp.cross_entropy(logits, target, reduction, weight=weight, label_smoothing=label_smoothing)
+        count = math.prod(shape[:axis] + shape[axis + 1 :])
+        factor = (1.0 / count if count else math.nan) if reduction == "mean" else 1.0
+        costs = 1.0 if weight is None else xp.per_class(logits, weight, axis)
+
+        def residual() -> Any:
+            q = costs * smoothed(target, label_smoothing, shape[axis])
+            return factor * (xp.softmax(logits, axis) * xp.sum(q, axis, True) - q)
+
+        scores = lambda: -factor * (1.0 - label_smoothing) * costs * xp.log_softmax(logits, axis)  # noqa: E731
         return z, (Reduce(residual, axes, shape), Reduce(scores, axes, shape))
     target = plain(target)
     xp.class_axis("cross_entropy", logits, target)
-    losses, difference = xp.softmax_residual(logits, target, axis)
-    weights = lambda: difference if factor == 1.0 else factor * difference  # noqa: E731
-    return xp.reduced(losses, reduction), (Reduce(weights, axes, shape), None)
+    losses, difference, share = xp.softmax_residual(logits, target, axis, ignore_index)
+    if weight is not None or label_smoothing:
+        uneven = _uneven(logits, target, losses, difference, weight, ignore_index, label_smoothing)
+        losses, difference, share = uneven
+    if reduction != "mean":
+        return xp.reduced(losses, reduction), (Reduce(difference, axes, shape), None)
+    return xp.sum(losses) * share, (Reduce(lambda: share * difference, axes, shape), None)
+
+
+def _uneven(logits: Any, target: Any, losses: Any, difference: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+    """Losses, their weights on the logits and the share of each, with weights of the classes and smoothed labels."""
+    shape = shape_of(logits)
+    axis = 1 if len(shape) > 1 else 0
+    scale = xp.per_target(logits, weight, target, axis, ignored)
+    losses, difference = losses * scale, difference * xp.expand_dims(scale, axis)
+    if smoothing:
+        log_p, counts = xp.log_softmax(logits, axis), xp.not_equal(target, ignored)
+        costs = xp.ones_like(logits) if weight is None else xp.per_class(logits, weight, axis)
+        costs = xp.broadcast_to(costs * (smoothing / shape[axis]), shape)
+        spread = xp.softmax(logits, axis) * xp.sum(costs, axis, True) - costs
+        losses = (1.0 - smoothing) * losses + xp.where(counts, -xp.sum(costs * log_p, axis), 0.0)
+        difference = (1.0 - smoothing) * difference + xp.where(xp.expand_dims(counts, axis), spread, 0.0)
+    return losses, difference, xp.share(xp.sum(scale))
+
+
+@coarse(xp.ctc_loss)
+def ctc_loss(
+    log_probs: Any,
+    targets: Any,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Any:
+    """Weights -(how probable it is that a place on the way to the target has this symbol at this time)."""
+    losses, difference, factor = xp.ctc_residual(
+        log_probs, targets=targets, input_lengths=input_lengths, target_lengths=target_lengths, blank=blank,
+        zero_infinity=zero_infinity,
+    )  # fmt: skip
+    axes = (-3, -1) if reduction == "none" and len(log_probs.shape) == 3 else None
+    if reduction != "mean":
+        return xp.reduced(losses, reduction), (Reduce(difference, axes, shape_of(log_probs)),)
+    weights = lambda: difference * (factor[:, None] if factor.shape else factor)  # noqa: E731
+    return xp.sum(losses * factor), (Reduce(weights, axes, shape_of(log_probs)),)

@@ -1,4 +1,4 @@
-"""Optimizers, schedules and clipping.
+"""Optimizers, schedules, clipping, averages, accumulation and mixed precision.
 
 >>> import numpy as np, adjoint as aj
 >>> net = {"w": np.array([4.0])}
@@ -10,18 +10,65 @@
 {'w': array([0.5])}
 """
 
-from adjoint.optim.clipping import clip_grad_norm, clip_grad_value
-from adjoint.optim.optimizers import SGD, Adam, AdamW, Optimizer
-from adjoint.optim.schedules import Schedule, constant, cosine
+from adjoint.optim.accumulation import accumulate
+from adjoint.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from adjoint.optim.adaptive import Adadelta, Adafactor, Adagrad, RMSprop
+from adjoint.optim.averaging import AveragedModel
+from adjoint.optim.base import Optimizer
+from adjoint.optim.clipping import clip_grad_norm, clip_grad_value, normalize_grad
+from adjoint.optim.descent import ASGD, SGD, Lion, Rprop
+from adjoint.optim.muon import Muon
+from adjoint.optim.plateau import Plateau
+from adjoint.optim.precision import GradScaler, autocast
+from adjoint.optim.schedules import (
+    Schedule,
+    constant,
+    cosine,
+    cosine_restarts,
+    exponential,
+    linear,
+    multi_step,
+    one_cycle,
+    polynomial,
+    sequential,
+    step_decay,
+    warmed,
+)
 
 __all__ = [
+    "ASGD",
     "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "AveragedModel",
+    "GradScaler",
+    "Lion",
+    "Muon",
+    "NAdam",
     "Optimizer",
+    "Plateau",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
     "Schedule",
+    "accumulate",
+    "autocast",
     "clip_grad_norm",
     "clip_grad_value",
     "constant",
     "cosine",
+    "cosine_restarts",
+    "exponential",
+    "linear",
+    "multi_step",
+    "normalize_grad",
+    "one_cycle",
+    "polynomial",
+    "sequential",
+    "step_decay",
+    "warmed",
 ]

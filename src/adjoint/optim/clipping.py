@@ -13,11 +13,14 @@ from adjoint.trees import map as tree_map
 EPS = 1e-6
 
 
-def clip_grad_norm(grads: Any, max_norm: float, norm_type: float = 2.0) -> tuple[Any, Array]:
+def clip_grad_norm(
+    grads: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> tuple[Any, Array]:
     """(gradients · min(1, max_norm / (norm + 1e-6)), norm), the p-norm of all entries of the tree together.
 
-    `norm_type` is p, `math.inf` for the largest entry. A norm that is not finite goes through, as PyTorch's does: look
-    at it before stepping. Raises ValueError where max_norm is negative or p is not positive (Pascanu et al. 2013).
+    `norm_type` is p, `math.inf` for the largest entry. A norm that is not finite goes through, as PyTorch's does,
+    unless `error_if_nonfinite`, which looks at values and so is not for `jax.jit`. Raises ValueError where max_norm is
+    negative or p is not positive, FloatingPointError where told to (Pascanu et al. 2013).
 
     >>> import numpy as np, adjoint as aj
     >>> aj.optim.clip_grad_norm({"w": np.array([3.0, 4.0]), "b": None}, max_norm=1.0)
@@ -25,15 +28,28 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_type: float = 2.0) -> tuple
     """
     if not (max_norm >= 0 and norm_type > 0):
         raise ValueError(f"clip_grad_norm: max_norm={max_norm} must be at least 0 and norm_type={norm_type} positive.")
-    leaves = {id(g): g for g in flatten(grads)[0] if 0 not in g.shape}.values()  # tied ones once
-    if not leaves:
+    norm = _norm(grads, norm_type)
+    if norm is None:
         return grads, 0.0
-    if norm_type == math.inf:
-        norm = xp.max(xp.stack([xp.max(xp.abs(g)) for g in leaves]))
-    else:
-        norm = sum(xp.sum(xp.abs(g) ** norm_type) for g in leaves) ** (1.0 / norm_type)
-    scale = xp.minimum(max_norm / (norm + EPS), 1.0)
-    return tree_map(lambda g: g * xp.astype(scale, g.dtype), grads), norm
+    if error_if_nonfinite and not math.isfinite(float(norm)):
+        raise FloatingPointError(
+            f"clip_grad_norm: the {norm_type:g}-norm of the gradients is {float(norm)}: nothing to scale; lower "
+            "the learning rate, or look for nan in the data."
+        )
+    return _scaled(grads, xp.minimum(max_norm / (norm + EPS), 1.0)), norm
+
+
+def normalize_grad(grads: Any, norm_type: float = 2.0) -> tuple[Any, Array]:
+    """(gradients / (norm + 1e-6), norm): only their direction counts; `norm_type` as for `clip_grad_norm`.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.optim.normalize_grad({"w": np.array([3.0, 4.0])})
+    ({'w': array([0.6, 0.8])}, np.float64(5.0))
+    """
+    if not norm_type > 0:
+        raise ValueError(f"normalize_grad: norm_type={norm_type} must be positive.")
+    norm = _norm(grads, norm_type)
+    return (grads, 0.0) if norm is None else (_scaled(grads, 1.0 / (norm + EPS)), norm)
 
 
 def clip_grad_value(grads: Any, clip_value: float) -> Any:
@@ -46,3 +62,17 @@ def clip_grad_value(grads: Any, clip_value: float) -> Any:
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value: clip_value={clip_value} must be at least 0.")
     return tree_map(lambda g: xp.clip(g, -clip_value, clip_value), grads)
+
+
+def _norm(grads: Any, p: float) -> Any:
+    """The p-norm of all entries; None where there is none."""
+    leaves = {id(g): g for g in flatten(grads)[0] if 0 not in g.shape}.values()  # tied ones once
+    if not leaves:
+        return None
+    if p == math.inf:
+        return xp.max(xp.stack([xp.max(xp.abs(g)) for g in leaves]))
+    return sum(xp.sum(xp.abs(g) ** p) for g in leaves) ** (1.0 / p)
+
+
+def _scaled(grads: Any, scale: Array) -> Any:
+    return tree_map(lambda g: g * xp.astype(scale, g.dtype), grads)

@@ -16,8 +16,9 @@ from adjoint.arrays.dispatch import Array, backend, is_floating
 from adjoint.data.dataset import Dataset
 from adjoint.nn.module import Module, to
 from adjoint.ops.losses import cross_entropy
+from adjoint.optim.adam import AdamW
+from adjoint.optim.base import Optimizer
 from adjoint.optim.clipping import clip_grad_norm
-from adjoint.optim.optimizers import AdamW, Optimizer
 from adjoint.optim.schedules import Schedule
 from adjoint.training.checkpoints import Path
 from adjoint.training.metrics import accuracy
@@ -63,6 +64,7 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = True,
     progress: bool = True,
+    sample: Callable[[Any], str] | None = None,
 ) -> Trained:
     """Train a copy of `net`, on the backend and device where its arrays are; neither it nor `optimizer` is changed.
 
@@ -74,7 +76,8 @@ def fit(
 
     With a `checkpoint` the whole run is written to that file after each epoch and on Ctrl-C, all or nothing. Called
     again, a run that was killed goes on from there (unless `resume` is False) and ends at bitwise the weights of one
-    that was not; more `epochs` prolong it. `progress` goes to standard error: a bar, or a line an epoch in a file.
+    that was not; more `epochs` prolong it. `progress` goes to standard error: a bar, or a line an epoch in a file; and
+    after each epoch what `sample` tells of the network in evaluation mode.
 
     Raises CheckpointError where the file is of another run or is corrupt; FloatingPointError naming epoch and step when
     the loss or a weight is not finite; ValueError for settings that cannot be. None of them touches the file.
@@ -142,6 +145,8 @@ def fit(
                 )
                 state.close(record, keep_best=patience is not None)
                 shown.epoch(record)
+                if sample is not None and progress:
+                    shown.say(sample(to(state.net).eval()))
             if checkpoint is not None:
                 state.save(checkpoint, settings)
     if asked:

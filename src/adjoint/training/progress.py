@@ -20,6 +20,9 @@ class Progress:
     def epoch(self, record: Epoch) -> None:
         """An epoch is done."""
 
+    def say(self, text: str) -> None:
+        """Something to read on the way."""
+
 
 class Lines(Progress):
     """A line an epoch."""
@@ -30,6 +33,9 @@ class Lines(Progress):
 
     def epoch(self, record: Epoch) -> None:
         self.console.print(f"{_told(record, self.epochs)} · {record.seconds:.1f} s", highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
 
 
 class Bar(Progress):
@@ -45,6 +51,9 @@ class Bar(Progress):
 
     def epoch(self, record: Epoch) -> None:
         self.bar.update(self.task, description=_told(record, self.epochs))
+
+    def say(self, text: str) -> None:
+        self.bar.console.print(text, highlight=False, markup=False)
 
 
 @contextmanager

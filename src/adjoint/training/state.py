@@ -13,7 +13,7 @@ import numpy as np
 
 from adjoint.arrays.dispatch import backend
 from adjoint.errors import CheckpointError, ShapeError
-from adjoint.optim.optimizers import Optimizer
+from adjoint.optim.base import Optimizer
 from adjoint.training.checkpoints import Path, read, save
 
 RUN = "adjoint.run"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import adjoint as aj
 from adjoint.maps import LinearMap
 from adjoint.ops.checkpoint import Recomputed
 from adjoint.program import Door, Program
-from tests.maps.examples.example import Example, Shape, columns, normal
+from tests.maps.examples.example import Example, Shape, columns
 
 
 def probabilities(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -48,13 +47,6 @@ def numpy_softmax(w: np.ndarray) -> np.ndarray:
 
 def blocks(parts: Iterator[np.ndarray]) -> np.ndarray:
     return scipy.linalg.block_diag(*parts)
-
-
-def normalization(normal: np.ndarray, scale: np.ndarray, ndim: int, centre: bool) -> np.ndarray:
-    n = math.prod(normal.shape[-ndim:])
-    rows, scales = normal.reshape(-1, n), scale.reshape(-1)
-    one = np.ones((n, n)) * centre
-    return blocks(s * (np.eye(n) - (one + np.outer(x, x)) / n) for x, s in zip(rows, scales, strict=True))
 
 
 def jacobian(f: Callable[[Any], Any]) -> Callable[[Any], LinearMap]:
@@ -204,7 +196,7 @@ EXAMPLES: list[Example] = [
         lambda a: columns(lambda v: np.einsum("iji,j->ij", v, a), (2, 3, 2)),
     ),
     Example(aj.Einsum, lambda: aj.Einsum("ii->", [None], (3, 3)), (), lambda: columns(np.trace, (3, 3))),
-    # reductions and normalizations
+    # reductions
     Example(aj.Reduce, lambda w: aj.Reduce(w, -1, (3, 4)), ((3, 4),), lambda w: blocks(w)),
     Example(
         aj.Reduce,
@@ -235,20 +227,6 @@ EXAMPLES: list[Example] = [
         ((2, 4),),
         lambda p: blocks(np.eye(4) - row for row in p),
         (probabilities,),
-    ),
-    Example(
-        aj.Normalization,
-        lambda x, s: aj.Normalization(x, s, 1, True),
-        ((3, 5), (3, 1)),
-        lambda x, s: normalization(x, s, 1, True),
-        (normal, positive),
-    ),
-    Example(
-        aj.Normalization,
-        lambda x, s: aj.Normalization(x, s, 2, False),
-        ((2, 2, 3), (2, 1, 1)),
-        lambda x, s: normalization(x, s, 2, False),
-        (normal, positive),
     ),
     # maps made of maps
     Example(aj.Adjoint, lambda w: aj.Adjoint(aj.Dense(w)), ((3, 5),), np.transpose),

@@ -1,4 +1,4 @@
-"""Samples of the element-wise functions, layout, reductions, products, activations and losses."""
+"""Samples of the element-wise functions, layout, reductions, products and activations."""
 
 from __future__ import annotations
 
@@ -16,19 +16,14 @@ from tests.ops.samples.operands import (
     far,
     inside,
     integers,
-    log_simplex,
-    losses,
     matrices,
     normal,
     positive,
     reduction,
     s,
-    signs,
-    simplex,
     strided,
     truth,
     unary,
-    unit_interval,
     whole,
 )
 
@@ -98,6 +93,10 @@ TABLE: dict[str, list[Any]] = {
     "tanhshrink": unary(),
     "silu": unary(),
     "mish": unary(),
+    "hardshrink": [*unary(away(-0.5, 0.5)), s(away(-1.5, 1.5)(4), lambd=1.5)],
+    "softshrink": [*unary(away(-0.5, 0.5)), s(away(-1.5, 1.5)(4), lambd=1.5)],
+    "threshold": [*unary(away(0.3), threshold=0.3, value=-1.5)],
+    "glu": [s(normal(4)), s(normal(2, 3, 2)), s(normal(4, 3), axis=0), s(normal(0, 2)), s(strided(normal(2, 6)))],
     "hardtanh": [*unary(away(-1.0, 1.0)), s(away(-2.0, 0.5)(4), min_val=-2.0, max_val=0.5)],
     "hardsigmoid": unary(away(-3.0, 3.0)),
     "hardswish": unary(away(-3.0, 3.0)),
@@ -275,20 +274,6 @@ TABLE: dict[str, list[Any]] = {
     # layers
     "softmax": [*unary()[1:], s(normal(2, 3, 2), axis=1), s(lambda rng: np.array([[1000.0, 999.0, 0.0]]))],
     "log_softmax": [*unary()[1:], s(normal(2, 3, 2), axis=1), s(lambda rng: np.array([[1000.0, 999.0, 0.0]]))],
-    "normalize_moments": [
-        s(normal(2, 4), ndim=1, eps=1e-5, centre=True), s(normal(2, 2, 3), ndim=2, eps=1e-3, centre=False),
-    ],
-    "layer_norm": [
-        s(normal(3, 4), normal(4), normal(4)), s(normal(3, 4)), s(normal(3, 4), normal(4)),
-        s(normal(3, 4), None, normal(4)), s(normal(4), normal(4), normal(4)),
-        s(normal(2, 2, 3), normal(2, 3), normal(2, 3), ndim=2, eps=1e-2), s(normal(0, 4), normal(4), normal(4)),
-        s(strided(normal(3, 4)), normal(4), normal(4)),
-    ],
-    "rms_norm": [
-        s(normal(3, 4), normal(4)), s(normal(3, 4)), s(normal(4), normal(4)),
-        s(normal(2, 2, 3), normal(2, 3), ndim=2, eps=1e-2), s(normal(0, 4), normal(4)),
-        s(strided(normal(3, 4)), normal(4)),
-    ],
     "normalize": [s(normal(2, 3)), s(normal(2, 3), axis=0), s(normal(4)), s(normal(0, 3)), s(normal(1, 3), eps=10.0)],
     "cosine_similarity": [
         s(normal(2, 3), normal(2, 3)), s(normal(2, 3), normal(2, 3), axis=0), s(normal(3), normal(3)),
@@ -299,28 +284,4 @@ TABLE: dict[str, list[Any]] = {
         s(integers(4, 0), normal(4, 2)),
         s(integers(3, 5), strided(normal(3, 2))),
     ],
-    # losses
-    "softmax_residual": [s(normal(3, 4), integers(4, 3), axis=1), s(normal(2, 3, 2), integers(3, 2, 2), axis=1)],
-    "cross_entropy": [
-        *(s(normal(3, 4), integers(4, 3), reduction=mode) for mode in ("mean", "sum", "none")),
-        s(normal(4), integers(4)),
-        s(normal(2, 3, 2), integers(3, 2, 2)), s(normal(2, 3, 2), integers(3, 2, 2), reduction="none"),
-        s(normal(3, 4), simplex(3, 4)), s(normal(3, 4), simplex(3, 4), reduction="none"),
-        s(normal(2, 3, 2), simplex(2, 3, 2, axis=1), reduction="sum"),
-        s(normal(4), simplex(4)), s(strided(normal(3, 4)), integers(4, 3)),
-        s(normal(0, 4), integers(4, 0), reduction="sum"), s(normal(1, 4), integers(4, 1)),
-    ],
-    "nll_loss": [
-        *(s(log_simplex(3, 4), integers(4, 3), reduction=mode) for mode in ("mean", "sum", "none")),
-        s(log_simplex(4), integers(4)),
-        s(normal(2, 3, 2), integers(3, 2, 2)), s(normal(0, 4), integers(4, 0), reduction="sum"),
-    ],
-    "mse_loss": losses(normal, normal),
-    "l1_loss": losses(whole, far),
-    "huber_loss": [*losses(normal, normal), s(normal(3), normal(3), delta=0.3)],
-    "smooth_l1_loss": [*losses(normal, normal), s(normal(3), normal(3), beta=0.3), s(whole(3), far(3), beta=0.0)],
-    "binary_cross_entropy": losses(unit_interval, unit_interval),
-    "binary_cross_entropy_with_logits": losses(normal, unit_interval),
-    "kl_div": losses(log_simplex, simplex, "batchmean"),
-    "hinge_loss": losses(away(-1.0, 1.0), signs),
 }  # fmt: skip

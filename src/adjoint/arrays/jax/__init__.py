@@ -86,6 +86,28 @@ from jax.numpy import (  # noqa: F401
 )
 from jax.scipy.special import erf  # noqa: F401
 
+from adjoint.arrays.jax.convolutions import (  # noqa: F401
+    convolution,
+    convolution_input,
+    convolution_weight,
+)
+from adjoint.arrays.jax.linalg import (  # noqa: F401
+    cholesky,
+    det,
+    eigh,
+    eigvalsh,
+    inv,
+    matrix_exp,
+    qr,
+    slogdet,
+    solve,
+    solve_triangular,
+    svd,
+    svdvals,
+)
+from adjoint.arrays.jax.random import random_bits  # noqa: F401
+from adjoint.arrays.jax.recurrent import scan_apply  # noqa: F401
+
 name = "jax"
 permute = jnp.transpose
 hardsigmoid, hardswish = jax.nn.hard_sigmoid, jax.nn.hard_silu

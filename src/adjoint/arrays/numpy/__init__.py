@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 import threading
 from collections.abc import Sequence
@@ -64,15 +63,66 @@ from numpy import (  # noqa: F401  # noqa: F401
     subtract,
     tan,
     tanh,
-    tril,
-    triu,
     where,
 )
 from numpy import transpose as permute  # noqa: F401
 
-from adjoint.arrays import losses, products, updates
+from adjoint.arrays import products
+from adjoint.arrays.numpy import memory
+from adjoint.arrays.numpy.activations import gelu, gelu_slope, sigmoid  # noqa: F401
+from adjoint.arrays.numpy.attention import attend_cotangents, attend_residual  # noqa: F401
+from adjoint.arrays.numpy.convolutions import (  # noqa: F401
+    convolution,
+    convolution_input,
+    convolution_weight,
+    fold,
+    unfold,
+)
+from adjoint.arrays.numpy.linalg import (  # noqa: F401
+    cholesky,
+    det,
+    eigh,
+    eigvalsh,
+    inv,
+    matrix_exp,
+    qr,
+    slogdet,
+    solve,
+    solve_triangular,
+    svd,
+    svdvals,
+)
+from adjoint.arrays.numpy.losses import gaussian_nll_loss, nll_loss, softmax_residual  # noqa: F401
+from adjoint.arrays.numpy.normalization import (  # noqa: F401
+    normalization_gain,
+    normalization_product,
+    normalize_channels,
+    normalize_rows,
+)
+from adjoint.arrays.numpy.pooling import max_pool, pick, place, resample  # noqa: F401
+from adjoint.arrays.numpy.positions import rotate  # noqa: F401
+from adjoint.arrays.numpy.random import random_bits, random_mask  # noqa: F401
+from adjoint.arrays.numpy.updates import (  # noqa: F401
+    adadelta_update,
+    adafactor_update,
+    adagrad_update,
+    adam_update,
+    adamax_update,
+    amsgrad_update,
+    asgd_update,
+    average_update,
+    lion_update,
+    muon_update,
+    nadam_update,
+    radam_update,
+    rmsprop_update,
+    rprop_update,
+    sgd_update,
+)
+from adjoint.errors import ShapeError
 
 name = "numpy"
+memory.keep()
 _sum: Any = np.add.reduce
 _max: Any = np.maximum.reduce
 _min: Any = np.minimum.reduce
@@ -107,12 +157,6 @@ def erf(x: Any) -> Any:
     from scipy.special import erf
 
     return erf(x)
-
-
-def sigmoid(x: Any) -> Any:
-    from scipy.special import expit
-
-    return expit(x)
 
 
 def relu(x: Any) -> Any:
@@ -158,7 +202,12 @@ def einsum_apply(arrays: Sequence[Any], spec: str) -> Any:
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    shape = x.shape
+    if len(shape) > 2:  # matmul would make a product for each matrix in x
+        x = x.reshape(math.prod(shape[:-1]), shape[-1])
     y = matmul(x, weight.T)
+    if len(shape) > 2:
+        y = y.reshape(*shape[:-1], y.shape[-1])
     if bias is not None:
         if y.dtype == bias.dtype:
             y += bias
@@ -169,36 +218,6 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
 def weight_product(x: Any, u: Any) -> Any:
     return matmul(products.rows(x).T, products.rows(u))
-
-
-def nonnegative(target: Any) -> None:
-    """Raise where a class is negative, which NumPy's indexing would count from the end."""
-    if target.size and (least := min(target)) < 0:
-        raise IndexError(f"cross_entropy: class {least} is negative: classes count from 0; leave such entries out.")
-
-
-def nll_loss(log_p: Any, target: Any, reduction: str = "mean") -> Any:
-    nonnegative(target)
-    return composed(losses.nll_loss)(log_p, target, reduction)
-
-
-def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
-    nonnegative(target)
-    top = max(logits, axis, True)
-    p = exp(logits - top)
-    total = sum(p, axis, True)
-    p /= total
-    lse = log(total)
-    lse += top
-    if len(logits.shape) == 2:
-        rows = np.arange(len(target))
-        losses = lse[:, 0] - logits[rows, target]
-        p[rows, target] -= 1
-        return losses, p
-    place = np.expand_dims(target, axis)
-    losses = np.squeeze(lse - np.take_along_axis(logits, place, axis), axis)
-    np.put_along_axis(p, place, np.take_along_axis(p, place, axis) - 1, axis)
-    return losses, p
 
 
 def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
@@ -223,8 +242,8 @@ def segment_sum(u: Any, indices: Any, size: int) -> Any:
     from scipy.sparse import csr_array
 
     n = len(indices)
-    place = csr_array((np.ones(n, u.dtype), (indices % size if size else indices, np.arange(n))), (size, n))
-    return np.asarray(place @ u)
+    picks = csr_array((np.ones(n, u.dtype), (indices % size if size else indices, np.arange(n))), (size, n))
+    return np.asarray(picks @ u)
 
 
 def take_along(x: Any, indices: Any, axis: int = -1) -> Any:
@@ -253,6 +272,21 @@ def diagonal_matrix(x: Any) -> Any:
     out = np.zeros((*x.shape, n), x.dtype)
     out[..., np.arange(n), np.arange(n)] = x
     return out
+
+
+def tril(x: Any, k: int = 0) -> Any:
+    return np.tril(matrices("tril", x), k)
+
+
+def triu(x: Any, k: int = 0) -> Any:
+    return np.triu(matrices("triu", x), k)
+
+
+def matrices(name: str, x: Any) -> Any:
+    """x; raises `ShapeError` where it has no two axes, for NumPy would stack a vector's copies."""
+    if x.ndim < 2:
+        raise ShapeError(f"{name}: {x.shape} is no matrix: the last two axes are its rows and columns.")
+    return x
 
 
 def astype(x: Any, dtype: Any) -> Any:
@@ -287,53 +321,6 @@ def dtype_of(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
-COMPILED = 1 << 14  # parameters from which the Numba kernels repay their loading
-
-
-def contiguous(*lists: Any) -> bool:
-    """Whether the kernels serve: enough numbers, all of them contiguous, floats and doubles."""
-    arrays = [x for each in lists for x in each]
-    return (
-        builtins.sum([x.size for x in arrays]) >= COMPILED * len(lists)
-        and builtins.all(isinstance(x, np.ndarray) and x.flags.c_contiguous for x in arrays)
-        and {x.dtype.char for x in arrays} <= {"f", "d"}
-    )
-
-
-def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
-    if contiguous(arrays):
-        from adjoint.arrays.numpy.kernels import sgd
-
-        sgd(arrays, grads, velocities, **how)
-        return arrays, velocities
-    new, moved = composed(updates.sgd_update)(arrays, grads, velocities, **how)
-    return written(arrays, new), moved and written(velocities, moved)
-
-
-def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
-    if contiguous(arrays, first, second):
-        from adjoint.arrays.numpy.kernels import adam
-
-        adam(arrays, grads, first, second, **how)
-        return arrays, first, second
-    new, m, v = composed(updates.adam_update)(arrays, grads, first, second, **how)
-    return written(arrays, new), written(first, m), written(second, v)
-
-
-def composed(function: Any) -> Any:
-    """The plain composition of a function of the seam."""
-    return function.table.composed
-
-
-def written(arrays: Any, values: Any) -> Any:
-    """The arrays with the values written into them; plain numbers cannot change and are replaced."""
-    if not builtins.all(isinstance(x, np.ndarray) for x in arrays):
-        return list(values)
-    for x, y in zip(arrays, values, strict=True):
-        x[...] = y
-    return arrays
-
-
 _holds: dict[int, int] = {}  # how often each frozen array is held
 _waiting: dict[int, list[Any]] = {}  # views to thaw with their base
 _holding = threading.RLock()
@@ -342,10 +329,15 @@ _holding = threading.RLock()
 def hold(x: Any) -> Any:
     mine: list[Any] = []
     with _holding:
+        if x.base is None and x.flags.writeable:  # the common case
+            x.setflags(write=False)
+            _holds[id(x)] = 1
+            return (x,)
         while isinstance(x, np.ndarray):
             base, key = x.base, id(x)
             if x.flags.writeable:
-                if isinstance(base, np.ndarray) and not base.flags.writeable and id(base) not in _holds:
+                foreign = base is not None and not isinstance(base, np.ndarray)
+                if foreign or (base is not None and not base.flags.writeable and id(base) not in _holds):
                     break  # NumPy could not make it writable again
                 x.flags.writeable = False
             elif key not in _holds:
@@ -363,9 +355,12 @@ def verify(x: Any, mark: Any) -> None:
 def release(x: Any, mark: Any) -> None:
     with _holding:
         for array in mark[::-1]:
-            _holds[id(array)] -= 1
-            if not _holds[id(array)]:
-                del _holds[id(array)]
+            key = id(array)
+            count = _holds[key] - 1
+            if count:
+                _holds[key] = count
+            else:
+                del _holds[key]
                 _thaw(array)
 
 
@@ -374,9 +369,10 @@ def _thaw(x: Any) -> None:
     if isinstance(base, np.ndarray) and not base.flags.writeable:
         _waiting.setdefault(id(base), []).append(x)
         return
-    x.flags.writeable = True
-    for view in _waiting.pop(id(x), ()):
-        _thaw(view)
+    x.setflags(write=True)
+    if _waiting:
+        for view in _waiting.pop(id(x), ()):
+            _thaw(view)
 
 
 def to_numpy(x: Any) -> Any:

@@ -11,13 +11,18 @@ import numba
 import numpy as np
 
 
-def kernel(f: Callable[..., None]) -> Callable[..., None]:
+def kernel(f: Callable[..., Any], fastmath: Sequence[str] = ("contract",)) -> Callable[..., Any]:
     """Compile for the processor, without the divide-by-zero check that would block vectorization; kept on disk."""
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": set(fastmath), "nogil": True}
     try:
         return numba.njit(cache=True, **options)(f)
     except RuntimeError:  # the cache's folder cannot be written
         return numba.njit(**options)(f)
+
+
+def summing(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`kernel` for sums, which may be taken in any order, so that they run on whole vectors."""
+    return kernel(f, ("contract", "nsz", "reassoc"))
 
 
 @kernel

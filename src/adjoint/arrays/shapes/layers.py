@@ -14,7 +14,7 @@ from adjoint.arrays.dispatch import FUNCTIONS, Shape
 from adjoint.arrays.shapes import layer_rules, layout_rules, rules
 from adjoint.arrays.shapes.array import ShapeArray, bare, operand, shape_of, spend
 from adjoint.arrays.shapes.layout import taken
-from adjoint.arrays.shapes.tally import ACTIVE, count_apart
+from adjoint.arrays.shapes.tally import count_apart
 from adjoint.errors import DtypeError
 
 Function = Callable[..., Any]
@@ -46,7 +46,7 @@ def _fused(name: str, check: Function) -> Function:
     """`name` as a backend with a kernel for it has it."""
 
     @functools.lru_cache(maxsize=1024, typed=True)
-    def plan(*operands: Any, **options: Any) -> tuple[list[Spec], bool, int, int]:
+    def plan(*operands: Any, **options: Any) -> tuple[list[Spec | None], bool, int, int]:
         with count_apart() as tally:
             result = _composition(name)(*map(_array, operands), **{key: _array(x) for key, x in options.items()})
         several = isinstance(result, tuple)
@@ -57,7 +57,7 @@ def _fused(name: str, check: Function) -> Function:
         known = [operand(x) if hasattr(x, "dtype") else x for x in operands]
         check(name, *known, **options)
         specs, several, flops, products = plan(*map(_spec, known), **{key: _spec(x) for key, x in options.items()})
-        results = [ShapeArray(*spec) for spec in specs]
+        results = [None if spec is None else ShapeArray(*spec) for spec in specs]
         spend(name, flops, products, [*known, *results])
         return tuple(results) if several else results[0]
 
@@ -106,8 +106,10 @@ def _rms_norm(name: str, x: Any, weight: Any = None, ndim: int = 1, eps: float =
     _layer_norm(name, x, weight, None, ndim)
 
 
-def _moments(name: str, x: Any, ndim: int, eps: float, centre: bool) -> None:
-    _layer_norm(name, x, None, None, ndim)
+def _rows(
+    name: str, x: Any, weight: Any = None, bias: Any = None, ndim: int = 1, eps: float = 0.0, centre: bool = True
+) -> None:
+    _layer_norm("layer_norm" if centre else "rms_norm", x, weight, bias, ndim)
 
 
 def _linear(name: str, x: Any, weight: Any, bias: Any = None) -> None:
@@ -149,35 +151,6 @@ def embedding(indices: Any, weight: Any) -> Any:
     return taken("embedding", weight, indices, 0)
 
 
-# Optimizer updates, in place
-
-
-def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
-    """The FLOPs of its composition; parameters, gradients and velocities read, all but the gradients written."""
-    _update("sgd_update", how, parameter=arrays, gradient=grads, velocity=velocities)
-    return arrays, velocities
-
-
-def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
-    """The FLOPs of its composition; parameters, gradients and moments read, all but the gradients written."""
-    _update(
-        "adam_update", how, **{"parameter": arrays, "gradient": grads, "first moment": first, "second moment": second}
-    )
-    return arrays, first, second
-
-
-def _update(name: str, how: dict[str, Any], **groups: Any) -> None:
-    known = {what: group if group is None else [operand(x) for x in group] for what, group in groups.items()}
-    layer_rules.updates(name, {what: group and [x.shape for x in group] for what, group in known.items()})
-    if not ACTIVE.tallies:
-        return
-    with count_apart() as tally:
-        _composition(name)(*known.values(), **how)
-    written = [x for what, group in known.items() if what != "gradient" for x in group or ()]
-    read = [x for group in known.values() for x in group or ()]
-    spend(name, tally.flops, 0, [*read, *written])
-
-
 ELEMENTWISE = {activations.__name__, elementwise.__name__}
 COMPOSED = [name for name, f in FUNCTIONS.items() if f.__module__ in ELEMENTWISE and f.table.composed]
 FUSED: dict[str, Function] = {
@@ -187,7 +160,10 @@ FUSED: dict[str, Function] = {
     "linear": _linear,
     "log_softmax": _along,
     "logsumexp": _over,
-    "normalize_moments": _moments,
+    "normalization_gain": _anything,
+    "normalization_product": _anything,
+    "normalize_channels": _floating,
+    "normalize_rows": _rows,
     "rms_norm": _rms_norm,
     "softmax": _along,
 }
@@ -207,7 +183,5 @@ CHECKED: dict[str, Function] = {
 LAYERS = {
     **{name: _fused(name, check) for name, check in FUSED.items()},
     **{name: _checked(name, check) for name, check in CHECKED.items()},
-    "adam_update": adam_update,
     "embedding": embedding,
-    "sgd_update": sgd_update,
 }

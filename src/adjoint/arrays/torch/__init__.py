@@ -54,6 +54,13 @@ from torch import (  # noqa: F401
     where,
 )
 from torch.nn.functional import (  # noqa: F401
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    channel_shuffle,
     elu,
     hardsigmoid,
     hardswish,
@@ -62,13 +69,62 @@ from torch.nn.functional import (  # noqa: F401
     linear,
     logsigmoid,
     mish,
+    pixel_shuffle,
+    pixel_unshuffle,
     relu6,
     silu,
     softsign,
     tanhshrink,
 )
 
-from adjoint.arrays import updates
+from adjoint.arrays.torch.attention import attend_cotangents, attend_residual  # noqa: F401
+from adjoint.arrays.torch.convolutions import (  # noqa: F401
+    convolution,
+    convolution_input,
+    convolution_weight,
+    fold,
+    unfold,
+)
+from adjoint.arrays.torch.linalg import (  # noqa: F401
+    cholesky,
+    det,
+    eigh,
+    eigvalsh,
+    inv,
+    matrix_exp,
+    qr,
+    slogdet,
+    solve,
+    solve_triangular,
+    svd,
+    svdvals,
+)
+from adjoint.arrays.torch.normalization import (  # noqa: F401
+    layer_norm,
+    normalization_product,
+    normalize_channels,
+    normalize_rows,
+    rms_norm,
+)
+from adjoint.arrays.torch.pooling import interpolate, max_pool  # noqa: F401
+from adjoint.arrays.torch.random import random_bits  # noqa: F401
+from adjoint.arrays.torch.updates import (  # noqa: F401
+    adadelta_update,
+    adafactor_update,
+    adagrad_update,
+    adam_update,
+    adamax_update,
+    amsgrad_update,
+    asgd_update,
+    average_update,
+    lion_update,
+    muon_update,
+    nadam_update,
+    radam_update,
+    rmsprop_update,
+    rprop_update,
+    sgd_update,
+)
 from adjoint.errors import InPlaceError
 
 name = "torch"
@@ -229,7 +285,10 @@ def diagonal(x: Any) -> Any:
 
 
 def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
-    return F.pad(x, [n for before_after in reversed(width) for n in before_after], "constant", value)
+    sizes = [n for before_after in reversed(width) for n in before_after]
+    if builtins.any(n < 0 for n in sizes):
+        raise ValueError("pad: negative width")  # PyTorch would cut
+    return F.pad(x, sizes, "constant", value)
 
 
 # Indices
@@ -389,92 +448,12 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     return torch.log_softmax(x, axis)
 
 
-def softmax_residual(logits: Any, target: Any, axis: int) -> Any:
+def softmax_residual(logits: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
     log_p = torch.log_softmax(logits, axis)
-    place = _positions(target, logits.shape[axis], logits.device).unsqueeze(axis)
-    losses = -torch.gather(log_p, axis, place).squeeze(axis)
-    return losses, log_p.exp_().scatter_add_(axis, place, log_p.new_full((), -1.0).expand_as(place))
-
-
-def normalize_moments(x: Any, ndim: int, eps: float, centre: bool) -> Any:
-    if not centre:
-        return torch._fused_rms_norm(x, x.shape[-ndim:], None, eps)
-    y, _, scale = torch.native_layer_norm(x, x.shape[-ndim:], None, None, eps)
-    return y, scale
-
-
-def layer_norm(x: Any, weight: Any = None, bias: Any = None, ndim: int = 1, eps: float = 1e-5) -> Any:
-    return torch.layer_norm(x, x.shape[-ndim:], weight, bias, eps)
-
-
-def rms_norm(x: Any, weight: Any = None, ndim: int = 1, eps: float = 1e-6) -> Any:
-    return torch.rms_norm(x, x.shape[-ndim:], weight, eps)
-
-
-# Updates, in place
-
-
-def _accumulate(arrays: list[Any], scale: Any, others: Any) -> None:
-    """arrays += scale · others; a tensor as scale stays one, so that a compiled step takes the next step's too."""
-    if isinstance(scale, Tensor):
-        torch._foreach_add_(arrays, torch._foreach_mul(others, scale))
-    else:
-        torch._foreach_add_(arrays, others, alpha=float(scale))
-
-
-def sgd_update(
-    arrays: Any,
-    grads: Any,
-    velocities: Any,
-    *,
-    lr: Any,
-    momentum: Any,
-    dampening: Any,
-    nesterov: bool,
-    weight_decay: Any,
-) -> Any:
-    if not arrays:
-        return arrays, velocities
-    steps = torch._foreach_add(grads, arrays, alpha=weight_decay) if weight_decay else grads
-    if velocities is not None:
-        torch._foreach_mul_(velocities, momentum)
-        _accumulate(velocities, 1.0 - dampening, steps)
-        steps = torch._foreach_add(steps, velocities, alpha=momentum) if nesterov else velocities
-    _accumulate(arrays, -lr, steps)
-    return arrays, velocities
-
-
-def adam_update(
-    arrays: Any,
-    grads: Any,
-    first: Any,
-    second: Any,
-    *,
-    t: Any,
-    lr: Any,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-) -> Any:
-    grads = [g.to(p.dtype).contiguous() for p, g in zip(arrays, grads, strict=True)]
-    lists = (arrays, grads, first, second)
-    groups: dict[Any, list[int]] = {}
-    for i, (p, m, v) in enumerate(zip(arrays, first, second, strict=True)):
-        # the fused kernels walk memory without looking at strides, over lists of one device and dtype
-        fits = p.is_contiguous() and m.is_contiguous() and v.is_contiguous() and p.dtype == m.dtype == v.dtype
-        groups.setdefault((p.device, p.dtype) if fits else None, []).append(i)
-    lr = lr if isinstance(lr, Tensor) else float(lr)
-    for alike, members in groups.items():
-        ps, gs, ms, vs = ([xs[i] for i in members] for xs in lists)
-        if alike:
-            step = torch.as_tensor(t, dtype=torch.float32, device=alike[0])
-            fused: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
-            how = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay}
-            fused(ps, gs, ms, vs, [], [step] * len(ps), lr=lr, amsgrad=False, maximize=False, **how)
-        else:
-            plain: Any = updates.adam_update.table.composed  # type: ignore[attr-defined]
-            rest = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "decoupled": decoupled}
-            for old, new in zip((ps, ms, vs), plain(ps, gs, ms, vs, t=t, lr=lr, **rest), strict=True):
-                torch._foreach_copy_(old, new)
-    return arrays, first, second
+    counts = torch.ne(target, ignore_index)
+    ones = counts.to(log_p.dtype).unsqueeze(axis)
+    place = _positions(torch.where(counts, target, 0), logits.shape[axis], logits.device).unsqueeze(axis)
+    losses = torch.where(counts, -torch.gather(log_p, axis, place).squeeze(axis), 0.0)
+    total = ones.sum()
+    share = torch.where(total > 0, total.reciprocal(), torch.nan)
+    return losses, log_p.exp_().mul_(ones).scatter_add_(axis, place, -ones), share

@@ -4,6 +4,7 @@
 |---|---|---|
 | structure | closed forms: identity, diagonal, gather, Kronecker product, block diagonal … | none, or rounding |
 | svd | LAPACK's SVD of the matrix in float64 | √max(m, n) · ε · σ₁, and the rounding of the matrix |
+| fft | one small matrix a frequency, of a convolution with circular padding (Sedghi et al. 2018) | rounding |
 | svd of the factors, of the blocks | the same of narrow factors or of diagonal blocks | the same |
 | gram | eigenvalues of AᵀA in float64, for narrower numbers: nothing below √ε · σ₁ is seen | value by value |
 | golub-kahan | Lanczos on products with A and Aᵀ, for the largest values | ‖Av - σu‖ and ‖Aᵀu - σv‖ |

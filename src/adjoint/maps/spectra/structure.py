@@ -14,9 +14,13 @@ from adjoint.maps.elementary import Cast, Diagonal, Negate, Scale, Zero
 from adjoint.maps.flat import epsilon, formed, numbers, to_numpy
 from adjoint.maps.layout import Broadcast, Concatenate, DiagonalPart, Slice, Take, TakeAlong
 from adjoint.maps.matrices import Dense, LeftProduct, LowRank, Outer, RightProduct, Weighting
-from adjoint.maps.reductions import LogSoftmax, Normalization, Reduce, Softmax
+from adjoint.maps.normalization import Normalization
+from adjoint.maps.pooling import Selection
+from adjoint.maps.reductions import LogSoftmax, Reduce, Softmax
+from adjoint.maps.resampling import Resampling
 from adjoint.maps.spaces import size
 from adjoint.maps.spectra.budget import affordable
+from adjoint.maps.spectra.periodic import periodic
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, product_error, rounded, svd_error
 from adjoint.maps.subspaces import Projection, Subspace
 from adjoint.program import Door
@@ -144,6 +148,19 @@ def _(map: TakeAlong, of: Of) -> Spectrum:
     return rooted(map, used)
 
 
+@structure.register
+def _(map: Selection, of: Of) -> Spectrum:
+    entries = math.prod(map.in_shape[-map.ndim :])
+    images = to_numpy(map.indices).reshape(-1, math.prod(map.indices.shape[-map.ndim :]))
+    used = np.bincount((images + entries * np.arange(len(images))[:, None]).ravel(), minlength=size(map.in_shape))
+    return rooted(map, used)
+
+
+@structure.register
+def _(map: Resampling, of: Of) -> Spectrum:
+    return renamed(map, of(map.kronecker()))
+
+
 # Sums with weights
 
 
@@ -212,15 +229,30 @@ def _(map: LogSoftmax, of: Of) -> Spectrum | None:
 
 @structure.register
 def _(map: Normalization, of: Of) -> Spectrum | None:
-    def matrices() -> np.ndarray:
-        normal, scale = numbers(map.normal), np.broadcast_to(numbers(map.scale), (*batch, *(1,) * len(own)))
-        x = normal.reshape(-1, n)
-        outer = x[:, :, None] * x[:, None, :] + float(map.centre)
-        return scale.reshape(-1, 1, 1) * (np.eye(n) - outer / n)
+    def groups(x: np.ndarray) -> np.ndarray:
+        """One row for all entries that share their statistics."""
+        moved = np.moveaxis(np.broadcast_to(x, map.in_shape), map.axes, range(-len(map.axes), 0))
+        return np.reshape(moved, (-1, n) if n else (0, 0))
 
-    batch, own = map.in_shape[: -map.ndim], map.in_shape[-map.ndim :]
-    n = math.prod(own)
-    return stacked(map, (math.prod(batch), n, n), matrices) if n else exactly(map, [])
+    def matrices() -> np.ndarray:
+        outer = normal[:, :, None] * normal[:, None, :] + float(centred)
+        return (scale * weight)[:, :, None] * (np.eye(n) - outer / n)
+
+    n, centred = math.prod(map.in_shape[a] for a in map.axes), map.mu is not None
+    mu = numbers(map.mu) if centred else 0.0
+    normal, scale = groups((numbers(map.x) - mu) * numbers(map.scale)), groups(numbers(map.scale))
+    weight = groups(np.ones(()) if map.weight is None else numbers(map.weight))
+    if not n or (weight != weight[:, :1]).any():
+        return stacked(map, (len(normal), n, n), matrices) if n else exactly(map, [])
+    # I - U Uᵀ, U = (1, x̂)/√n: all values are 1 but those of UᵀU taken from 1
+    one, mean, square = float(centred), normal.mean(1) * centred, np.square(normal).mean(1)
+    centre, spread = (one + square) / 2.0, np.hypot((one - square) / 2.0, mean)
+    size, ones = np.abs(scale[:, 0] * weight[:, 0]), np.ones(len(scale))
+    values = size * np.abs([1.0 - (centre + spread), 1.0 - (centre - spread), ones])
+    error = EPSILON * (12.0 + math.log2(n)) * size * np.array([1.0 + square, 1.0 + square, ones])
+    counts = np.repeat([[1], [1], [n - 2]], len(size), 1)
+    values, error, counts = (x[:n].ravel() for x in (values, error, counts))
+    return Spectrum(map.shape, epsilon(map), values, error, "closed form", counts)
 
 
 def last(x: np.ndarray, axis: int) -> np.ndarray:
@@ -263,6 +295,8 @@ def _(map: Composition, of: Of) -> Spectrum | None:
     """Numbers and rearrangements at the ends come off; what has a narrow waist is taken apart there."""
     if "orthogonal" in map.properties:
         return isometry(map)
+    if (found := periodic(map)) is not None:
+        return found
     c, rest = 1.0, list(map.maps)
     for end in (0, -1):
         while len(rest) > 1 and (rearranges(rest[end]) or factor(rest[end]) is not None):

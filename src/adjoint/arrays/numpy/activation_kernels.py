@@ -1,0 +1,86 @@
+"""Numba kernels of activations in float32, as instructions that run on whole vectors. Loaded when first needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from adjoint.arrays.numpy.exponential import exponential
+from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.threads import parts
+
+f32 = np.float32
+ONE, HALF = f32(1.0), f32(0.5)
+# Φ(-x) = ½ (a₁t + … + a₅t⁵) e^(-x²/2), t = 1/(1 + p x), to 7.5e-8 (Abramowitz & Stegun 1964, 7.1.26)
+P = f32(0.3275911 * math.sqrt(0.5))
+A1, A2, A3 = f32(0.5 * 0.254829592), f32(0.5 * -0.284496736), f32(0.5 * 1.421413741)
+A4, A5 = f32(0.5 * -1.453152027), f32(0.5 * 1.061405429)
+DENSITY = f32(1.0 / math.sqrt(2.0 * math.pi))
+INNER, CUBIC = f32(2.0 * math.sqrt(2.0 / math.pi)), f32(0.044715)  # 2 √(2/π) (x + 0.044715 x³)
+THRICE = f32(3.0 * 0.044715)
+
+
+@numba.njit(inline="always")
+def _normal(x):  # type: ignore[no-untyped-def]
+    """Φ(x) and e^(-x²/2)."""
+    e = exponential(-HALF * x * x)
+    t = ONE / (ONE + P * abs(x))
+    tail = ((((A5 * t + A4) * t + A3) * t + A2) * t + A1) * t * e
+    return ONE - tail if x > 0 else tail, e
+
+
+@numba.njit(inline="always")
+def _logistic(x):  # type: ignore[no-untyped-def]
+    """σ(x) = 1/(1 + e⁻ˣ) and its slope σ(x) σ(-x)."""
+    e = exponential(-abs(x))
+    s = ONE / (ONE + e)
+    return s if x > 0 else e * s, e * s * s
+
+
+@kernel
+def gelu(x, y):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        y[i] = x[i] * _normal(x[i])[0]
+
+
+@kernel
+def gelu_slope(x, y):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        share, e = _normal(x[i])
+        y[i] = share + x[i] * DENSITY * e
+
+
+@kernel
+def gelu_tanh(x, y):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        v = x[i]
+        y[i] = v * _logistic(INNER * (v + CUBIC * v * v * v))[0]
+
+
+@kernel
+def gelu_tanh_slope(x, y):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        v = x[i]
+        s, slope = _logistic(INNER * (v + CUBIC * v * v * v))
+        y[i] = s + v * slope * INNER * (ONE + THRICE * v * v)
+
+
+@kernel
+def sigmoid(x, y):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        y[i] = _logistic(x[i])[0]
+
+
+GRAIN = 1 << 17  # entries that are worth a thread
+
+
+def mapped(function: Callable[..., None], x: Any) -> Any:
+    """The values of a kernel on every entry of x."""
+    y = np.empty_like(x)
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    parts(lambda start, stop: function(flat_x[start:stop], flat_y[start:stop]), x.size, GRAIN)
+    return y

@@ -1,0 +1,89 @@
+"""Optimizer updates on NumPy, in place: Numba kernels where arrays repay them, else the composition, written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy import ndarray
+
+from adjoint.arrays import updates
+
+
+def composed(function: Any) -> Any:
+    """The plain composition of a function of the seam."""
+    return function.table.composed
+
+
+def written(arrays: Any, values: Any) -> Any:
+    """The arrays with the values written into them; plain numbers cannot change and are replaced."""
+    if not all(isinstance(x, ndarray) for x in arrays):
+        return list(values)
+    for x, y in zip(arrays, values, strict=True):
+        x[...] = y
+    return arrays
+
+
+def in_place(rule: Any) -> Callable[..., Any]:
+    """An update whose results are written into the parameters and states that it was given."""
+    plain = composed(rule)
+
+    def update(arrays: Any, *states: Any, **how: Any) -> Any:
+        grads, *before = states
+        new, *after = plain(arrays, grads, *before, **how)
+        moved = [old and written(old, now) for old, now in zip(before, after, strict=True)]
+        return written(arrays, new), *moved
+
+    return update
+
+
+COMPILED = 1 << 14  # parameters from which the Numba kernels repay their loading
+
+
+def contiguous(*lists: Any) -> bool:
+    """Whether the kernels serve: enough numbers, all of them contiguous, floats and doubles."""
+    if sum([x.size for x in lists[0]]) < COMPILED:
+        return False
+    for arrays in lists:
+        for x in arrays:
+            if type(x) is not ndarray or not x.flags.c_contiguous or x.dtype.char not in "fd":
+                return False
+    return True
+
+
+def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
+    if contiguous(arrays):
+        from adjoint.arrays.numpy.kernels import sgd
+
+        sgd(arrays, grads, velocities, **how)
+        return arrays, velocities
+    new, moved = composed(updates.sgd_update)(arrays, grads, velocities, **how)
+    return written(arrays, new), moved and written(velocities, moved)
+
+
+def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
+    if contiguous(arrays, first, second):
+        from adjoint.arrays.numpy.kernels import adam
+
+        adam(arrays, grads, first, second, **how)
+        return arrays, first, second
+    new, m, v = composed(updates.adam_update)(arrays, grads, first, second, **how)
+    return written(arrays, new), written(first, m), written(second, v)
+
+
+amsgrad_update = in_place(updates.amsgrad_update)
+adagrad_update = in_place(updates.adagrad_update)
+adadelta_update = in_place(updates.adadelta_update)
+rmsprop_update = in_place(updates.rmsprop_update)
+adamax_update = in_place(updates.adamax_update)
+nadam_update = in_place(updates.nadam_update)
+radam_update = in_place(updates.radam_update)
+rprop_update = in_place(updates.rprop_update)
+asgd_update = in_place(updates.asgd_update)
+lion_update = in_place(updates.lion_update)
+muon_update = in_place(updates.muon_update)
+adafactor_update = in_place(updates.adafactor_update)
+
+
+def average_update(arrays: Any, others: Any, *, rate: Any) -> Any:
+    return (written(arrays, composed(updates.average_update)(arrays, others, rate=rate)[0]),)
