@@ -62,10 +62,11 @@ def _children(node: Any) -> Any:
 
 def carry(source: Any, target: Any) -> None:
     """Give the buffers of a tree's modules to the modules of another tree of the same structure."""
-    if source is None or optree.tree_is_leaf(source, namespace=NAMESPACE):
+    if source is None or is_array(source) or optree.tree_is_leaf(source, namespace=NAMESPACE):
         return
     for name in getattr(source, "_buffers", ()):
-        setattr(target, name, getattr(source, name))
+        if getattr(source, name) is not getattr(target, name):
+            setattr(target, name, getattr(source, name))
     for from_, to in zip(_held(source), _held(target), strict=True):
         carry(from_, to)
 

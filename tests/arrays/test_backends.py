@@ -174,7 +174,7 @@ SAMPLES: dict[str, Samples] = {
     **each("hardshrink softshrink", [*KINKS, (V, 0.25)]),
     "threshold": [(*x, 0.5, 2.0) for x in KINKS],
     "glu": [(MAPS, 0), (numbers(1, 3, 4),), (S, 1)],
-    **each("gelu gelu_slope", [*KINKS, (V, "tanh"), (S, "tanh")]),
+    **each("gelu gelu_residual gelu_slope", [*KINKS, (V, "tanh"), (S, "tanh")]),
     # Layout
     "reshape": [(X, (4, 6)), (X, (-1,)), (S, (2, 6)), (EMPTY, (3, 0)), (SCALAR, (1, 1))],
     "flatten": [(X,), (X, 1), (X, 0, 1), (S,), (EMPTY,), (SCALAR,)],

@@ -95,7 +95,7 @@ ELSEWHERE = {
     "test_pooling.py": "ChannelShuffle MaxUnpool1d MaxUnpool2d MaxUnpool3d PixelShuffle PixelUnshuffle Upsample "
     "UpsamplingBilinear2d UpsamplingNearest2d",
     "test_positions.py": "LearnedPositions PositionalEncoding RotaryEmbedding",
-    "test_reparametrization.py": "Reparametrization remove_reparametrization reparametrize spectral_norm weight_norm",
+    "test_reparametrization.py": "remove_reparametrization reparametrize spectral_norm weight_norm",
     "test_transformer.py": "FeedForward TransformerDecoder",
     "test_modules.py": "Module count_parameters",
     "test_init.py": "init",

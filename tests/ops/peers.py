@@ -63,6 +63,7 @@ TORCH: dict[str, Peer] = {
     "pow": lambda x, y: x**y,
     "atan2": lambda y, x: torch.atan2(torch.as_tensor(y), torch.as_tensor(x)),
     "gelu_slope": gelu_slope,
+    "gelu_residual": lambda x, approximate="none": (F.gelu(x, approximate=approximate), gelu_slope(x, approximate)),
     "clip": lambda x, min=None, max=None: x * 1.0 if min is None and max is None else torch.clamp(x, min, max),
     "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # PyTorch's own multiplies by a float32 1/6 in its gradient
     "glu": lambda x, axis=-1: F.glu(x, axis),

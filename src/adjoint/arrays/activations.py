@@ -218,6 +218,12 @@ def gelu_slope(x: Array, /, approximate: str = "none") -> Array:
 
 
 @composition
+def gelu_residual(x: Array, /, approximate: str = "none") -> Any:
+    """(gelu(x), its slope there)."""
+    return gelu(x, approximate), gelu_slope(x, approximate)
+
+
+@composition
 def hardshrink(x: Array, /, lambd: float = 0.5) -> Array:
     """x where |x| > lambd, else 0.
 

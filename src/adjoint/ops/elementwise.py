@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.maps.base import LinearMap
 from adjoint.maps.elementary import Diagonal, Identity, Negate
-from adjoint.ops.define import constant, elementwise
+from adjoint.ops.define import coarse, constant, elementwise
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 SAME, MINUS = Identity(()), Negate(())
@@ -131,7 +131,13 @@ celu = elementwise(
 )
 sigmoid = elementwise(xp.sigmoid, lambda z, x: Diagonal(lambda: z * (1.0 - z)))
 softplus = elementwise(xp.softplus, lambda z, x, beta=1.0: Diagonal(lambda: xp.sigmoid(x if beta == 1.0 else beta * x)))
-gelu = elementwise(xp.gelu, lambda z, x, approximate="none": Diagonal(lambda: xp.gelu_slope(x, approximate)))
+
+
+@coarse(xp.gelu)
+def gelu(x: Any, approximate: str = "none") -> Any:
+    """A diagonal, whose entries share the exponential with the value."""
+    z, slope = xp.gelu_residual(x, approximate)
+    return z, (Diagonal(slope),)
 
 
 def silu_slope(z: Any, x: Any) -> LinearMap:

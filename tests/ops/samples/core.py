@@ -102,6 +102,7 @@ TABLE: dict[str, list[Any]] = {
     "hardswish": unary(away(-3.0, 3.0)),
     "gelu": [*unary(), *unary(approximate="tanh")],
     "gelu_slope": [*unary(), s(normal(4), approximate="tanh")],
+    "gelu_residual": [*unary(), s(normal(4), approximate="tanh")],
     # layout
     "reshape": [
         s(normal(2, 6), shape=(3, 4)), s(normal(2, 6), shape=(-1,)), s(normal(1, 1), shape=()),

@@ -55,6 +55,23 @@ def gelu_slope(x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def gelu_both(x, y, slope):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        share, e = _normal(x[i])
+        y[i] = x[i] * share
+        slope[i] = share + x[i] * DENSITY * e
+
+
+@kernel
+def gelu_tanh_both(x, y, slope):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        v = x[i]
+        s, rise = _logistic(INNER * (v + CUBIC * v * v * v))
+        y[i] = v * s
+        slope[i] = s + v * rise * INNER * (ONE + THRICE * v * v)
+
+
+@kernel
 def gelu_tanh(x, y):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         v = x[i]
@@ -78,9 +95,9 @@ def sigmoid(x, y):  # type: ignore[no-untyped-def]
 GRAIN = 1 << 17  # entries that are worth a thread
 
 
-def mapped(function: Callable[..., None], x: Any) -> Any:
-    """The values of a kernel on every entry of x."""
-    y = np.empty_like(x)
-    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    parts(lambda start, stop: function(flat_x[start:stop], flat_y[start:stop]), x.size, GRAIN)
-    return y
+def mapped(function: Callable[..., None], x: Any, results: int = 1) -> Any:
+    """What a kernel makes of every entry of x: one array, or a tuple of several."""
+    found = tuple([np.empty_like(x) for _ in range(results)])
+    flat = [each.reshape(-1) for each in (x, *found)]
+    parts(lambda start, stop: function(*[each[start:stop] for each in flat]), x.size, GRAIN)
+    return found[0] if results == 1 else found

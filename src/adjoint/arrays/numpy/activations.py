@@ -31,6 +31,14 @@ def gelu_slope(x: Any, approximate: str = "none") -> Any:
     return kernels.mapped(kernels.gelu_tanh_slope if approximate == "tanh" else kernels.gelu_slope, x)
 
 
+def gelu_residual(x: Any, approximate: str = "none") -> Any:
+    if not _served(x) or approximate not in ("none", "tanh"):
+        return gelu(x, approximate), gelu_slope(x, approximate)
+    from adjoint.arrays.numpy import activation_kernels as kernels
+
+    return kernels.mapped(kernels.gelu_tanh_both if approximate == "tanh" else kernels.gelu_both, x, 2)
+
+
 def sigmoid(x: Any) -> Any:
     if _served(x):
         from adjoint.arrays.numpy import activation_kernels as kernels
