@@ -119,3 +119,12 @@ def test_layers_inside_a_block_are_listed_under_it() -> None:
 def test_the_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(aj.ShapeError, match=r"linear"):
         cost(nn.MLP((4, 2)), (3, 5))
+
+
+def test_a_layer_with_several_results() -> None:
+    """The products of an LSTM: 4·h·(i + h) multiply-adds a step and example, those of the gradient beside them."""
+    steps, n, i, h = 5, 2, 4, 3
+    found = aj.cost(aj.nn.LSTM(i, h, rng=0), (steps, n, i))
+    assert found.forward.matmul_flops == 2 * steps * n * 4 * h * (i + h)
+    assert found.backward.matmul_flops == 2 * steps * n * 4 * h * (i + 2 * h)
+    assert found.training_bytes > found.inference_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from adjoint.arrays.shapes import ShapeArray, Tally, count, like
 from adjoint.inspection.watching import Call, calls, evaluated
 from adjoint.nn.module import Module, count_parameters
 from adjoint.transforms import value_and_grad, vjp
-from adjoint.trees import Structure, differentiable
+from adjoint.trees import Structure, differentiable, flatten
 from adjoint.trees import map as tree_map
 
 
@@ -116,8 +118,14 @@ def _training_bytes(net: Module, x: Array, inputs: bool) -> int:
     if not primals:
         return 0
     with count() as training:
-        value_and_grad(lambda *given: total(f(*given)), tuple(range(len(primals))))(*primals)
+        value_and_grad(lambda *given: _summed(f(*given)), tuple(range(len(primals))))(*primals)
     return training.peak_bytes
+
+
+def _summed(y: Any) -> Array:
+    """A number that depends on every floating array of a network's value."""
+    first, *others = [total(part) for part in flatten(y)[0] if differentiable(part)]
+    return functools.reduce(operator.add, others, first)
 
 
 def _variables(net: Module, x: Array, inputs: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
