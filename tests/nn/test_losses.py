@@ -211,3 +211,16 @@ def test_ctc_on_long_input_under_jit_and_in_float32() -> None:
     single = aj.grad(loss)(logits.astype("float32"), targets, lengths, sizes)
     assert single.dtype == "float32"
     np.testing.assert_allclose(single, gradient, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [None, np.array([0.5, 1.5, 2.5])])
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_where_all_is_ignored_the_loss_is_nan_and_its_slope_0(name: str, weight: Any) -> None:
+    x, target = np.log(RNG.dirichlet(np.ones(3), 2)), np.array([-100, -100])
+    value, grad = aj.value_and_grad(lambda x: getattr(aj, name)(x, target, weight=weight))(x)
+    leaf = torch.tensor(x, requires_grad=True)
+    theirs = getattr(F, name)(leaf, torch.tensor(target), weight=None if weight is None else torch.tensor(weight))
+    theirs.backward()
+    assert np.isnan(value)
+    assert np.isnan(theirs.item())
+    np.testing.assert_array_equal(grad, leaf.grad)

@@ -84,6 +84,12 @@ def share(total: Array) -> Array:
     return el.where(some, 1.0 / el.where(some, total, 1.0), math.nan)
 
 
+def averaged(losses: Array, total: Array) -> Array:
+    """Σ losses / total; NaN, with slope 0, where nothing counts."""
+    some = el.not_equal(total, 0.0)
+    return el.where(some, sum(losses) * (1.0 / el.where(some, total, 1.0)), math.nan)
+
+
 @composition
 def cross_entropy(
     logits: Array,
@@ -126,7 +132,7 @@ def cross_entropy(
     chosen = nll_loss(log_p, target, "none", weight=weight, ignore_index=ignore_index)
     losses = (1.0 - label_smoothing) * chosen + label_smoothing * spread
     if reduction == "mean":
-        return sum(losses) * share(sum(per_target(log_p, weight, target, axis, ignore_index)))
+        return averaged(losses, sum(per_target(log_p, weight, target, axis, ignore_index)))
     return reduced(losses, reduction)
 
 
@@ -173,7 +179,7 @@ def nll_loss(
         return reduced(losses, reduction)
     scale = per_target(log_p, weight, target, axis, ignore_index)
     losses = losses * scale
-    return sum(losses) * share(sum(scale)) if reduction == "mean" else reduced(losses, reduction)
+    return averaged(losses, sum(scale)) if reduction == "mean" else reduced(losses, reduction)
 
 
 # Pairs of one shape

@@ -48,7 +48,8 @@ def cross_entropy(
         losses, difference, share = uneven
     if reduction != "mean":
         return xp.reduced(losses, reduction), (Reduce(difference, axes, shape), None)
-    return xp.sum(losses) * share, (Reduce(lambda: share * difference, axes, shape), None)
+    weights = lambda: xp.where(xp.isnan(share), 0.0, share) * difference  # noqa: E731  # 0 where nothing counts
+    return xp.sum(losses) * share, (Reduce(weights, axes, shape), None)
 
 
 def _uneven(logits: Any, target: Any, losses: Any, difference: Any, weight: Any, ignored: int, smoothing: float) -> Any:
