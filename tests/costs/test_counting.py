@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 import adjoint as aj
-from adjoint.arrays.shapes import ShapeArray
+from adjoint.arrays.dispatch import FUNCTIONS
+from adjoint.arrays.shapes import ShapeArray, count
 from adjoint.costs import Pass, cost
 
 nn = aj.nn
@@ -128,3 +129,13 @@ def test_a_layer_with_several_results() -> None:
     assert found.forward.matmul_flops == 2 * steps * n * 4 * h * (i + h)
     assert found.backward.matmul_flops == 2 * steps * n * 4 * h * (i + 2 * h)
     assert found.training_bytes > found.inference_bytes
+
+
+def test_slopes_computed_beside_the_values_count_as_backward() -> None:
+    """The gradient of GELU is its slope, counted by itself, times a cotangent, whenever the slope is computed."""
+    x = ShapeArray((3, 4))
+    with count() as slope:
+        FUNCTIONS["gelu_slope"](x)
+    found = aj.cost(aj.nn.GELU(), (3, 4), inputs=True)
+    assert found.backward.flops == slope.flops + 12
+    assert found.backward.bytes > 0

@@ -107,10 +107,19 @@ def _backward(net: Module, x: Array, inputs: bool) -> Pass:
     f, primals = _variables(net, x, inputs)
     if not primals:
         return Pass(0, 0, 0)
-    y, pull = vjp(f, *primals)
+    with count() as forward:
+        f(*primals)
+    with count() as recorded:
+        y, pull = vjp(f, *primals)
     with count() as backward:
         pull(y)
-    return _pass(backward)
+    # slopes that are computed beside the values belong to the gradient; what `vjp` copies does not
+    copied = recorded.by_function.get("copy", (0, 0, 0))[2] - forward.by_function.get("copy", (0, 0, 0))[2]
+    return Pass(
+        backward.flops + recorded.flops - forward.flops,
+        backward.matmul_flops + recorded.matmul_flops - forward.matmul_flops,
+        backward.bytes + recorded.bytes - forward.bytes - copied,
+    )
 
 
 def _training_bytes(net: Module, x: Array, inputs: bool) -> int:
