@@ -8,6 +8,7 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
+from adjoint.nn.init import constant
 from adjoint.nn.module import Module
 
 
@@ -65,7 +66,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: Any = "float32") -> None:
         self.num_parameters = num_parameters
-        self.weight: Array = np.full(num_parameters, init, dtype)
+        self.weight: Array = constant((num_parameters,), init, dtype)
 
     def __call__(self, x: Array) -> Array:
         """x or weight · x."""

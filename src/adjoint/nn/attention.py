@@ -73,13 +73,13 @@ class MultiheadAttention(Module):
             for name, source in zip(names, sources, strict=True):
                 setattr(self, name, xavier((embed_dim, source), rng, dtype))
             self.in_proj_weight = None
-        self.in_proj_bias: Array | None = np.zeros(3 * embed_dim, dtype) if bias else None
+        self.in_proj_bias: Array | None = init.zeros((3 * embed_dim,), dtype) if bias else None
         std = math.sqrt(2.0 / (2 * embed_dim))  # Xavier's, whose fans of (1, 1, embed_dim) are both embed_dim
         self.bias_k: Array | None = init.normal((1, 1, embed_dim), std, rng, dtype) if add_bias_kv else None
         self.bias_v: Array | None = init.normal((1, 1, embed_dim), std, rng, dtype) if add_bias_kv else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype, rng)
         if bias:
-            self.out_proj.bias = np.zeros(embed_dim, dtype)
+            self.out_proj.bias = init.zeros((embed_dim,), dtype)
         self.drop = Dropout(dropout, rng=rng) if dropout else None
 
     def __call__(

@@ -12,13 +12,19 @@ initialized anew by assigning its parameters:
 >>> float(net[0].bias.sum())
 0.0
 
-`adjoint.inspection.variance_through_depth(net, x)` shows what a choice does to a deep network.
+`adjoint.inspection.variance_through_depth(net, x)` shows what a choice does to a deep network. Inside `only_shapes()`
+nothing is drawn: modules of any size are laid out with arrays that only have shapes.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,7 +32,43 @@ from adjoint.errors import ShapeError
 
 Rng = np.random.Generator | int | None
 Shape = tuple[int, ...]
+Initializer = TypeVar("Initializer", bound=Callable[..., np.ndarray])
 _generator: np.random.Generator | None = None
+_only_shapes = ContextVar("only_shapes", default=False)
+
+
+@contextmanager
+def only_shapes() -> Iterator[None]:
+    """Lay out the modules that are made inside with `ShapeArray`s: no memory, no numbers, whatever their size.
+
+    >>> import adjoint as aj
+    >>> with aj.nn.init.only_shapes():
+    ...     net = aj.nn.Linear(1_000_000, 1_000_000)
+    >>> net.weight, aj.nn.count_parameters(net)
+    (ShapeArray((1000000, 1000000), float32), 1000001000000)
+    """
+    token = _only_shapes.set(True)
+    try:
+        yield
+    finally:
+        _only_shapes.reset(token)
+
+
+def _initializer(f: Initializer) -> Initializer:
+    """A function that gives a new array of its `shape` and `dtype`, or only these inside `only_shapes`."""
+    given = inspect.signature(f)
+
+    @functools.wraps(f)
+    def made(shape: Shape, *args: Any, **options: Any) -> Any:
+        if not _only_shapes.get():
+            return f(shape, *args, **options)
+        from adjoint.arrays.shapes import ShapeArray
+
+        bound = given.bind(shape, *args, **options)
+        bound.apply_defaults()
+        return ShapeArray((shape,) if isinstance(shape, int) else shape, bound.arguments["dtype"])
+
+    return made  # type: ignore[return-value]
 
 
 def seed(value: int) -> None:
@@ -54,6 +96,7 @@ def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
 
 
+@_initializer
 def uniform(shape: tuple[int, ...], bound: float, rng: Any = None, dtype: Any = "float32") -> np.ndarray:
     """Independent entries, uniform in [-bound, bound].
 
@@ -64,6 +107,7 @@ def uniform(shape: tuple[int, ...], bound: float, rng: Any = None, dtype: Any = 
     return generator(rng).uniform(-bound, bound, shape).astype(dtype)
 
 
+@_initializer
 def normal(shape: tuple[int, ...], std: float = 1.0, rng: Any = None, dtype: Any = "float32") -> np.ndarray:
     """Independent normal entries with mean 0 and standard deviation `std`.
 
@@ -88,6 +132,7 @@ def fan_in_bound(fan_in: int) -> float:
 # Constants
 
 
+@_initializer
 def constant(shape: Shape, value: float, dtype: Any = "float32") -> np.ndarray:
     """Every entry the same number.
 
@@ -98,6 +143,7 @@ def constant(shape: Shape, value: float, dtype: Any = "float32") -> np.ndarray:
     return np.full(shape, value, dtype)
 
 
+@_initializer
 def zeros(shape: Shape, dtype: Any = "float32") -> np.ndarray:
     """Zeros.
 
@@ -108,6 +154,7 @@ def zeros(shape: Shape, dtype: Any = "float32") -> np.ndarray:
     return np.zeros(shape, dtype)
 
 
+@_initializer
 def ones(shape: Shape, dtype: Any = "float32") -> np.ndarray:
     """Ones.
 
@@ -118,6 +165,7 @@ def ones(shape: Shape, dtype: Any = "float32") -> np.ndarray:
     return np.ones(shape, dtype)
 
 
+@_initializer
 def eye(shape: Shape, dtype: Any = "float32") -> np.ndarray:
     """The identity matrix, cut off or filled with zeros where it is not square. Raises `ShapeError` for other shapes.
 
@@ -130,6 +178,7 @@ def eye(shape: Shape, dtype: Any = "float32") -> np.ndarray:
     return np.eye(*shape, dtype=dtype)
 
 
+@_initializer
 def dirac(shape: Shape, groups: int = 1, dtype: Any = "float32") -> np.ndarray:
     """The kernel (out, in, *size) of a convolution that passes its channels through, as many as there are.
 
@@ -272,6 +321,7 @@ def lecun_normal(shape: Shape, rng: Rng = None, dtype: Any = "float32") -> np.nd
 # Other distributions
 
 
+@_initializer
 def trunc_normal(
     shape: Shape, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, rng: Rng = None,
     dtype: Any = "float32",
@@ -290,6 +340,7 @@ def trunc_normal(
     return np.asarray(np.clip(drawn, a, b), dtype)
 
 
+@_initializer
 def orthogonal(shape: Shape, gain: float = 1.0, rng: Rng = None, dtype: Any = "float32") -> np.ndarray:
     """gain times orthonormal rows or columns, whichever are fewer, of the matrix (out, in · size): an isometry.
 
@@ -308,6 +359,7 @@ def orthogonal(shape: Shape, gain: float = 1.0, rng: Rng = None, dtype: Any = "f
     return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
 
+@_initializer
 def sparse(shape: Shape, sparsity: float, std: float = 0.01, rng: Rng = None, dtype: Any = "float32") -> np.ndarray:
     """Normal entries, a share `sparsity` of every column (rounded up) set to zero (Martens 2010).
 

@@ -227,10 +227,18 @@ class Module:
         """Dotted name → array, the form in which PyTorch's modules are saved: parameters and persistent buffers."""
         return {name: array for name, array, role in _arrays("", self) if role != TRANSIENT}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
         """Take over arrays (NumPy's or PyTorch's) by name; on any mismatch nothing is changed.
 
+        They are copied to the module's backend and dtypes; with `assign` they become the module's own as they are.
         Raises KeyError naming missing and unexpected names (unless strict is False), ShapeError naming the array.
+
+        >>> import numpy as np, adjoint as aj
+        >>> with aj.nn.init.only_shapes():
+        ...     net = aj.nn.Linear(2, 1, bias=False)
+        >>> net.load_state_dict({"weight": np.array([[1.0, 2.0]], "float16")}, assign=True)
+        >>> net.weight
+        array([[1., 2.]], dtype=float16)
         """
         own = dict(self.named_arrays())
         missing, extra = sorted(self.state_dict().keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -247,7 +255,7 @@ class Module:
                     f"load_state_dict: {name} has shape {tuple(mine.shape)}, the state {tuple(given.shape)}."
                 )
             if id(mine) not in tied:
-                tied[id(mine)] = xp.asarray(mine, _numpy(given), mine.dtype)
+                tied[id(mine)] = given if assign else xp.asarray(mine, _numpy(given), mine.dtype)
             loaded[name] = tied[id(mine)]
         for name in self.form().names:
             self.__dict__[name] = _replaced(name, self.__dict__[name], loaded)

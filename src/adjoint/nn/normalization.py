@@ -10,6 +10,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
 from adjoint.errors import ShapeError
+from adjoint.nn import init
 from adjoint.nn.module import Module
 from adjoint.ops.define import plain
 
@@ -33,8 +34,8 @@ class LayerNorm(Module):
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape = shape
         self.eps = eps
-        self.weight: Array | None = np.ones(shape, dtype) if elementwise_affine else None
-        self.bias: Array | None = np.zeros(shape, dtype) if elementwise_affine and bias else None
+        self.weight: Array | None = init.ones(shape, dtype) if elementwise_affine else None
+        self.bias: Array | None = init.zeros(shape, dtype) if elementwise_affine and bias else None
 
     def __call__(self, x: Array) -> Array:
         """The normalized x."""
@@ -60,7 +61,7 @@ class RMSNorm(Module):
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape = shape
         self.eps = eps
-        self.weight: Array | None = np.ones(shape, dtype) if elementwise_affine else None
+        self.weight: Array | None = init.ones(shape, dtype) if elementwise_affine else None
 
     def __call__(self, x: Array) -> Array:
         """The normalized x."""
@@ -91,8 +92,8 @@ class GroupNorm(Module):
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
-        self.weight: Array | None = np.ones(num_channels, dtype) if affine else None
-        self.bias: Array | None = np.zeros(num_channels, dtype) if affine and bias else None
+        self.weight: Array | None = init.ones((num_channels,), dtype) if affine else None
+        self.bias: Array | None = init.zeros((num_channels,), dtype) if affine and bias else None
 
     def __call__(self, x: Array) -> Array:
         """The normalized x."""
@@ -141,10 +142,10 @@ class ChannelNorm(Module):
         self.eps = eps
         self.momentum = momentum
         self.track_running_stats = track_running_stats
-        self.weight: Array | None = np.ones(num_features, dtype) if affine else None
-        self.bias: Array | None = np.zeros(num_features, dtype) if affine and bias else None
-        self.register_buffer("running_mean", np.zeros(num_features, dtype) if track_running_stats else None)
-        self.register_buffer("running_var", np.ones(num_features, dtype) if track_running_stats else None)
+        self.weight: Array | None = init.ones((num_features,), dtype) if affine else None
+        self.bias: Array | None = init.zeros((num_features,), dtype) if affine and bias else None
+        self.register_buffer("running_mean", init.zeros((num_features,), dtype) if track_running_stats else None)
+        self.register_buffer("running_var", init.ones((num_features,), dtype) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", np.array(0) if track_running_stats else None)
 
     running_mean: Array | None

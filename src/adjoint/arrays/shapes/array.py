@@ -127,6 +127,12 @@ class ShapeArray:
     def __getitem__(self, key: Any) -> Any:
         return layout.getitem(self, key)
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Nothing to set, once the value is known to fit."""
+        place = np.empty(self.shape, "V0")[key].shape
+        if np.broadcast_shapes(place, shape_of(value)) != place:
+            raise ShapeError(f"{self!r}: a value of shape {shape_of(value)} does not fit a place of shape {place}.")
+
     __add__, __radd__ = _operators(el.add)
     __sub__, __rsub__ = _operators(el.subtract)
     __mul__, __rmul__ = _operators(el.multiply)

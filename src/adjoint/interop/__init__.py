@@ -1,0 +1,1 @@
+"""Networks and weights from elsewhere, and back: PyTorch, ONNX, Hugging Face folders, safetensors."""
