@@ -227,6 +227,7 @@ SAMPLES: dict[str, Samples] = {
     **each("any all", [(X > 0,), (X > -1.5, (0, 1), True), (X > 1, -1), (EMPTY > 0,), (X, 0), (X > 0, ())]),
     **each("cumulative_sum reversed_cumulative_sum", [(X,), (X, 0), (S, 1), (EMPTY, 0)]),
     "compensated_sum": [(X,), (S, 0), (V,), (EMPTY, 0)],
+    "sort_order": [(X,), (X, 0, True), (np.array([1.0, 3.0, 1.0, 3.0]), -1, True), (S, 0), (V[:0],)],
     **each("argmax argmin", [(X,), (X, 1), (X > 0, -1), (np.array([1.0, 3.0, 3.0, 1.0]),), (S, 0)]),
     # Products and whole layers
     "matmul": [(X, X.swapaxes(1, 2)), (S, V[:4]), (V[:3], S), (V, V), (EMPTY, S), (SQUARE, SQUARE[0]), (SQUARE, S)],

@@ -209,6 +209,16 @@ def argmin(x: Array, /, axis: int | None = None) -> Array:
 
 
 @primitive
+def sort_order(x: Array, /, axis: int = -1, descending: bool = False) -> Array:
+    """The positions that put the entries along an axis in order, of equal ones the first first; integers.
+
+    >>> import numpy as np
+    >>> sort_order(np.array([3.0, 1.0, 3.0, 2.0]), descending=True).tolist()
+    [0, 2, 3, 1]
+    """
+
+
+@primitive
 def any(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether one entry is true at least.
 

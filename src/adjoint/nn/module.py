@@ -15,7 +15,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
-from adjoint.nn.ties import Ties, find, joined, separated
+from adjoint.nn.ties import Ties, joined, owned, separated
 from adjoint.ops.define import plain
 from adjoint.trees import NAMESPACE
 from adjoint.trees import map as tree_map
@@ -189,8 +189,7 @@ class Module:
                 raise KeyError(f"tie: {type(self).__name__} has no array {name!r}, only {', '.join(named) or 'none'}.")
         if tuple(named[second].shape) != tuple(named[first].shape):
             raise ShapeError(f"tie: {second} is {tuple(named[second].shape)}, {first} {tuple(named[first].shape)}.")
-        owner, _, name = second.rpartition(".")
-        part = find(self, owner) if owner else self
+        part, name = owned(self, second)
         if not isinstance(part, Module):
             raise KeyError(f"tie: {second} stands in a {type(part).__name__}: only attributes of modules can be tied.")
         setattr(part, name, named[first])

@@ -14,6 +14,8 @@ Ties = tuple[tuple[str, str], ...]
 
 def find(value: Any, path: str) -> Any:
     """The part of a module at a dotted name; None where there is none."""
+    if path in getattr(value, "__dict__", {}):  # the arrays of a `Graph` have dots in their names
+        return value.__dict__[path]
     for name in path.split("."):
         if isinstance(value, dict):
             value = value.get(name)
@@ -26,7 +28,8 @@ def find(value: Any, path: str) -> Any:
 
 def without(value: Any, path: str) -> Any:
     """A copy of a part of a module that lacks the array at a dotted name; all else is shared."""
-    name, _, rest = path.partition(".")
+    whole = path in getattr(value, "__dict__", {})
+    name, _, rest = (path, "", "") if whole else path.partition(".")
     if isinstance(value, dict):
         return {k: without(part, rest) if k == name else part for k, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -53,11 +56,21 @@ def separated(module: Any) -> Any:
 
 def joined(module: Any, ties: Ties) -> None:
     """Put the tied arrays of a `separated` module under their second names again."""
+    lacking: dict[int, tuple[dict[str, Any], Any]] = {}  # one part may lack several
     for second, first in ties:
-        owner, _, name = second.rpartition(".")
-        part = find(module, owner) if owner else module
+        part, name = owned(module, second)
         fields = getattr(part, "__dict__", {})
         whole = getattr(fields.get("_form"), "whole", None)
         if whole is not None:
             fields[name] = find(module, first)
-            fields["_form"] = whole
+            lacking[id(part)] = fields, whole
+    for fields, whole in lacking.values():
+        fields["_form"] = whole
+
+
+def owned(module: Any, path: str) -> tuple[Any, str]:
+    """The part of a module in which a dotted name stands, and the name there."""
+    if path in getattr(module, "__dict__", {}):
+        return module, path
+    owner, _, name = path.rpartition(".")
+    return (find(module, owner) if owner else module), name

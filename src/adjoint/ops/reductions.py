@@ -119,7 +119,7 @@ reversed_cumulative_sum = operation(
     xp.reversed_cumulative_sum, lambda z, x, axis=-1: CumulativeSum(axis, shape_of(x)).T
 )
 
-for flat in (xp.argmax, xp.argmin, xp.any, xp.all):
+for flat in (xp.argmax, xp.argmin, xp.any, xp.all, xp.sort_order):
     constant(flat)
 
 softmax = operation(xp.softmax, lambda z, x, axis=-1: Softmax(z, axis))

@@ -280,6 +280,10 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return jax.nn.logsumexp(x, axis, keepdims=keepdims)
 
 
+def sort_order(x: Any, axis: int = -1, descending: bool = False) -> Any:
+    return jnp.argsort(x, axis, stable=True, descending=descending)
+
+
 def cumulative_sum(x: Any, axis: int = -1) -> Any:
     return jnp.cumsum(x, axis)
 

@@ -193,6 +193,12 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return _all(x, axis, None, None, keepdims)
 
 
+def sort_order(x: Any, axis: int = -1, descending: bool = False) -> Any:
+    if not descending:
+        return np.argsort(x, axis, stable=True)
+    return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis, stable=True), axis)
+
+
 def cumulative_sum(x: Any, axis: int = -1) -> Any:
     return np.cumsum(x, axis)
 

@@ -425,6 +425,10 @@ def argmin(x: Any, axis: Any = None) -> Any:
     return torch.argmin(x.byte() if x.dtype == torch.bool else x, axis)
 
 
+def sort_order(x: Any, axis: int = -1, descending: bool = False) -> Any:
+    return torch.argsort(x, dim=axis, descending=descending, stable=True)
+
+
 def cumulative_sum(x: Any, axis: int = -1) -> Any:
     return torch.cumsum(x, axis)
 
