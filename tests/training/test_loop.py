@@ -341,7 +341,7 @@ def test_weights_and_damaged_files_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(aj.CheckpointError, match="truncated"):
         start_over(path)
     assert path.read_bytes() == damaged
-    arrays, metadata = aj.training.checkpoints.read(_saved(tmp_path / "other"))
+    arrays, metadata = aj.interop.checkpoints.read(_saved(tmp_path / "other"))
     arrays.pop("optimizer.t")
     aj.save(path, arrays, metadata)
     with pytest.raises(aj.CheckpointError, match=r"does not hold the arrays of its run: .*missing \['t'\]"):

@@ -16,11 +16,11 @@ from rich.text import Text
 
 from adjoint import __version__
 from adjoint.cli.recipes import RECIPES, Recipe
+from adjoint.interop.checkpoints import write
 from adjoint.nn import count_parameters
 from adjoint.nn.module import to
 from adjoint.optim import AdamW, cosine
 from adjoint.training import Trained, evaluate, fit, save
-from adjoint.training.checkpoints import write
 
 CHECKPOINT, WEIGHTS, HISTORY = "checkpoint.safetensors", "weights.safetensors", "history.json"
 

@@ -8,7 +8,7 @@
 ([1, 2], True)
 """
 
-from adjoint.training.checkpoints import load, save
+from adjoint.interop.checkpoints import load, save
 from adjoint.training.loop import Trained, evaluate, fit
 from adjoint.training.metrics import accuracy, confusion_matrix, top_k_accuracy
 from adjoint.training.state import Epoch

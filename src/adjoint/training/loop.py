@@ -14,13 +14,13 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, backend, is_floating
 from adjoint.data.dataset import Dataset
+from adjoint.interop.checkpoints import Path
 from adjoint.nn.module import Module, to
 from adjoint.ops.losses import cross_entropy
 from adjoint.optim.adam import AdamW
 from adjoint.optim.base import Optimizer
 from adjoint.optim.clipping import clip_grad_norm
 from adjoint.optim.schedules import Schedule
-from adjoint.training.checkpoints import Path
 from adjoint.training.metrics import accuracy
 from adjoint.training.progress import display, interruptions
 from adjoint.training.state import Epoch, State

@@ -13,8 +13,8 @@ import numpy as np
 
 from adjoint.arrays.dispatch import backend
 from adjoint.errors import CheckpointError, ShapeError
+from adjoint.interop.checkpoints import Path, read, save
 from adjoint.optim.base import Optimizer
-from adjoint.training.checkpoints import Path, read, save
 
 RUN = "adjoint.run"
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adjoint as aj
-from adjoint.training import checkpoints
-from adjoint.training.checkpoints import read
+from adjoint.interop import writing
+from adjoint.interop.checkpoints import read
 
 ARRAYS = {
     "matrix": np.arange(6.0).reshape(2, 3),
@@ -78,15 +78,20 @@ def test_pytorch_reads_and_writes_the_same_files(tmp_path: Path) -> None:
     np.testing.assert_allclose(theirs(torch.tensor(x)).detach(), net(x), rtol=1e-5, atol=1e-6)
 
 
-def test_bfloat16(tmp_path: Path) -> None:
-    x = torch.tensor([1.5, 3.0], dtype=torch.bfloat16)
-    aj.save(tmp_path / "f", {"x": x})
-    assert same(aj.load(tmp_path / "f")["x"], np.array([1.5, 3.0], "float32"))
-    safetensors.torch.save_file({"x": x}, tmp_path / "f")
-    assert aj.load(tmp_path / "f")["x"].astype("float32").tolist() == [1.5, 3.0]
-    safetensors.torch.save_file({"x": x.to(torch.float8_e4m3fn)}, tmp_path / "f")
-    with pytest.raises(aj.CheckpointError, match="dtype that NumPy lacks"):
-        aj.load(tmp_path / "f")
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"])
+def test_short_floats(kind: str, tmp_path: Path) -> None:
+    """Ours and PyTorch's files hold the same, bit by bit, and NumPy has the dtype."""
+    x = torch.tensor([[1.5, 3.0], [0.25, 4.0]]).to(getattr(torch, kind))
+    aj.save(tmp_path / "ours", {"x": x, "scalar": x[0, 1]})
+    safetensors.torch.save_file({"x": x, "scalar": x[0, 1].clone()}, tmp_path / "theirs")
+    ours, theirs = aj.load(tmp_path / "ours"), aj.load(tmp_path / "theirs")
+    assert ours["x"].dtype.name == kind
+    assert ours["x"].astype("float32").tolist() == x.float().tolist()
+    assert all(same(ours[name], theirs[name]) for name in ("x", "scalar"))
+    assert all(same(ours[name], aj.to(ours, "numpy")[name]) for name in ours)
+    back = safetensors.torch.load_file(tmp_path / "ours")["x"]
+    assert back.dtype == x.dtype
+    assert torch.equal(back.view(torch.uint8), x.view(torch.uint8))
 
 
 @pytest.mark.parametrize(("bad", "told"), [(3.0, "float"), ("text", "str"), (object(), "object")])
@@ -95,6 +100,8 @@ def test_only_arrays_are_saved(bad: Any, told: str, tmp_path: Path) -> None:
         aj.save(tmp_path / "f", {"a": {"b": bad}})
     with pytest.raises(TypeError, match="cannot go into a safetensors file"):
         aj.save(tmp_path / "f", {"a": np.array(["text"])})
+    with pytest.raises(TypeError, match="a shape but no values"), aj.nn.init.only_shapes():
+        aj.save(tmp_path / "f", aj.nn.Linear(2, 2))
     assert not [*tmp_path.iterdir()]
 
 
@@ -178,7 +185,7 @@ def test_a_failed_save_leaves_the_old_file(
     path = tmp_path / "f"
     aj.save(path, {"x": np.zeros(2)})
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.os, step, fail)
+        patch.setattr(writing.os, step, fail)
         with pytest.raises(type(failure)):
             aj.save(path, {"x": np.ones(2)})
     assert (aj.load(path)["x"] == 0).all()
