@@ -22,7 +22,7 @@ from adjoint.cli.blindness import Twins, named, twins, unlit
 from adjoint.cli.experiment import Experiment, cross_validated, perform
 from adjoint.cli.facts import gather
 from adjoint.inspection.table import figures, percent
-from adjoint.interop.checkpoints import write
+from adjoint.interop.writing import write
 from adjoint.training import save
 
 REPORT, WEIGHTS, FIGURES = "report.html", "weights.safetensors", "figures.json"

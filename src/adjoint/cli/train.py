@@ -16,7 +16,7 @@ from rich.text import Text
 
 from adjoint import __version__
 from adjoint.cli.recipes import RECIPES, Recipe
-from adjoint.interop.checkpoints import write
+from adjoint.interop.writing import write
 from adjoint.nn import count_parameters
 from adjoint.nn.module import to
 from adjoint.optim import AdamW, cosine

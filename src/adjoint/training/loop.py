@@ -14,7 +14,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, backend, is_floating
 from adjoint.data.dataset import Dataset
-from adjoint.interop.checkpoints import Path
+from adjoint.interop.entries import Path
 from adjoint.nn.module import Module, to
 from adjoint.ops.losses import cross_entropy
 from adjoint.optim.adam import AdamW

@@ -13,7 +13,8 @@ import numpy as np
 
 from adjoint.arrays.dispatch import backend
 from adjoint.errors import CheckpointError, ShapeError
-from adjoint.interop.checkpoints import Path, read, save
+from adjoint.interop.checkpoints import read, save
+from adjoint.interop.entries import Path
 from adjoint.optim.base import Optimizer
 
 RUN = "adjoint.run"
