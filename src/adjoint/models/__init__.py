@@ -1,7 +1,46 @@
 """Whole networks, ready to train, and real architectures from their configuration."""
 
+from adjoint.models.bert import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaForSequenceClassification,
+)
 from adjoint.models.config import ARCHITECTURES, from_config
 from adjoint.models.encoder import EncoderClassifier
 from adjoint.models.gpt import GPT
+from adjoint.models.mobilenet import MobileNet, MobileNetV2
+from adjoint.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from adjoint.models.unet import UNet
+from adjoint.models.vit import ViTConfig, ViTForImageClassification, ViTModel
 
-__all__ = ["ARCHITECTURES", "GPT", "EncoderClassifier", "from_config"]
+__all__ = [
+    "ARCHITECTURES",
+    "GPT",
+    "BasicBlock",
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForSequenceClassification",
+    "BertModel",
+    "Bottleneck",
+    "EncoderClassifier",
+    "MobileNet",
+    "MobileNetV2",
+    "ResNet",
+    "RobertaConfig",
+    "RobertaForMaskedLM",
+    "RobertaForSequenceClassification",
+    "UNet",
+    "ViTConfig",
+    "ViTForImageClassification",
+    "ViTModel",
+    "from_config",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+]

@@ -23,11 +23,14 @@ Config = Mapping[str, Any] | str | os.PathLike[str]
 
 # model_type → "module:function" that builds it: function(fields: Fields, dtype, rng) -> Module
 ARCHITECTURES: dict[str, str] = {
+    "bert": "adjoint.models.bert:bert",
     "gpt2": "adjoint.models.gpt2:gpt2",
     "llama": "adjoint.models.llama:llama",
     "mistral": "adjoint.models.llama:mistral",
     "qwen2": "adjoint.models.llama:qwen2",
+    "roberta": "adjoint.models.bert:roberta",
     "t5": "adjoint.models.t5:t5",
+    "vit": "adjoint.models.vit:vit",
 }
 
 # What a configuration says besides the function of its network: where it is from, how it was trained, what to generate.

@@ -23,14 +23,15 @@ class MobileNet(Module):
     """Scores of classes (N, num_classes) for images (N, in_channels, H, W) by depthwise separable convolutions.
 
     `alpha` multiplies the channels of every layer (at least 8 remain); the resolution is that of the images. With
-    `full_convolutions` each separable convolution is one full convolution, which the paper compares it to: 4,867 million
-    multiply-adds at 224×224 instead of 569, 29.3 million parameters instead of 4.2. Kernels start normal with variance
-    2 / fan_out. Raises `ShapeError` for other channels, ValueError unless alpha is positive (Howard et al. 2017, Table 1).
+    `full_convolutions` every separable convolution is a full one, to compare: at 224×224 that takes 4,866 million
+    multiply-adds before the classifier, not 568, and 29.3 million parameters, not 4.2. Kernels start normal with
+    variance 2 / fan_out. Raises `ShapeError` for other channels, ValueError unless alpha is positive (Howard et al.
+    2017, Table 1).
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.models.MobileNet(10, alpha=0.25, rng=0)
     >>> net(np.ones((2, 3, 32, 32), "float32")).shape, aj.nn.count_parameters(net)
-    ((2, 10), 218090)
+    ((2, 10), 215642)
     """
 
     def __init__(
