@@ -9,9 +9,11 @@ from adjoint.models.bert import (
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
 )
+from adjoint.models.checkpoint import load_checkpoint
 from adjoint.models.config import ARCHITECTURES, from_config
 from adjoint.models.encoder import EncoderClassifier
 from adjoint.models.gpt import GPT
+from adjoint.models.llama import Llama
 from adjoint.models.mobilenet import MobileNet, MobileNetV2
 from adjoint.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from adjoint.models.unet import UNet
@@ -27,6 +29,7 @@ __all__ = [
     "BertModel",
     "Bottleneck",
     "EncoderClassifier",
+    "Llama",
     "MobileNet",
     "MobileNetV2",
     "ResNet",
@@ -38,6 +41,7 @@ __all__ = [
     "ViTForImageClassification",
     "ViTModel",
     "from_config",
+    "load_checkpoint",
     "resnet18",
     "resnet34",
     "resnet50",

@@ -24,7 +24,7 @@ Config = Mapping[str, Any] | str | os.PathLike[str]
 # model_type → "module:function" that builds it: function(fields: Fields, dtype, rng) -> Module
 ARCHITECTURES: dict[str, str] = {
     "bert": "adjoint.models.bert:bert",
-    "gpt2": "adjoint.models.gpt2:gpt2",
+    "gpt2": "adjoint.models.gpt:gpt2",
     "llama": "adjoint.models.llama:llama",
     "mistral": "adjoint.models.llama:mistral",
     "qwen2": "adjoint.models.llama:qwen2",
@@ -71,8 +71,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 def from_config(config: Config, *, dtype: Any = "float32", rng: Rng = None, ignore: Collection[str] = ()) -> Any:
     """The network that a configuration describes, a dict or the path of a `config.json` or of its folder.
 
-    Parameters have Hugging Face's names and start at random (see `load_checkpoint`, `aj.open` for trained ones); inside
-    `aj.nn.init.only_shapes()` networks of any size are laid out at once. Fields named in `ignore` are passed over.
+    Parameters have Hugging Face's names and start at random (`load_checkpoint` brings trained ones); inside
+    `aj.nn.init.only_shapes()` networks of any size are laid out at once. The network is in evaluation mode, as trained
+    ones are used: `net.train()` before training. Fields named in `ignore` are passed over.
     Raises ValueError for an architecture that is not known, and for a field that is missing, wrong or not supported.
 
     >>> import adjoint as aj
@@ -90,7 +91,7 @@ def from_config(config: Config, *, dtype: Any = "float32", rng: Rng = None, igno
     module, _, function = ARCHITECTURES[kind].partition(":")
     net = getattr(import_module(module), function)(fields, dtype, rng)
     fields.finish()
-    return net
+    return net.eval()
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class Fields:
 
     def layers(self, name: str, default: int | None = None) -> int:
         """A number of layers."""
-        return self.integer(name, default, 0, LAYERS)
+        return self.integer(name, default, 1, LAYERS)
 
     def number(self, name: str, default: float | None = None, least: float = 0.0, most: float = HUGE) -> float:
         """A finite number within bounds."""
