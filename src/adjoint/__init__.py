@@ -13,7 +13,7 @@ from adjoint import _blas as _blas  # first of all: it chooses OpenBLAS's kernel
 
 __version__ = "0.1.0"
 
-from adjoint import classical, data, maps, models, nn, ops, optim, random, training
+from adjoint import classical, data, interop, maps, models, nn, ops, optim, random, training
 from adjoint.checks import Linearity, Report, check, is_linear
 from adjoint.classical import *  # noqa: F403
 from adjoint.costs import cost
@@ -28,12 +28,13 @@ from adjoint.errors import (
     TraceError,
 )
 from adjoint.inspection import inspect
+from adjoint.interop import load, open, save
 from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
 from adjoint.nn.module import to
 from adjoint.ops import *  # noqa: F403
 from adjoint.samples import per_sample_grad
-from adjoint.training import fit, load, save
+from adjoint.training import fit
 from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gradient, value_and_grad, vjp
 from adjoint.vectorized import vmap
 
@@ -56,6 +57,7 @@ __all__ = [  # noqa: PLE0604
     "grad",
     "hvp",
     "inspect",
+    "interop",
     "is_linear",
     "jacobian",
     "jvp",
@@ -63,6 +65,7 @@ __all__ = [  # noqa: PLE0604
     "load",
     "models",
     "nn",
+    "open",
     "optim",
     "per_sample_grad",
     "random",

@@ -46,6 +46,17 @@ class Entry:
 Entries = dict[str, Entry]
 
 
+def dtype_of(told: Any) -> np.dtype[Any]:
+    """NumPy's dtype for a name or for a dtype of any backend; `ml_dtypes` is loaded for those that only it has.
+
+    >>> dtype_of("bfloat16").itemsize
+    2
+    """
+    from adjoint.arrays.shapes.array import as_dtype
+
+    return as_dtype(told)
+
+
 def product(shape: Iterable[int]) -> int:
     """The number of entries of an array of this shape, exact."""
     size = 1

@@ -15,9 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.arrays.shapes.array import as_dtype
 from adjoint.errors import CheckpointError
-from adjoint.interop.entries import Entries, Entry, Path, is_shape, located, mapped, named, natural, product, regular
+from adjoint.interop.entries import (
+    Entries,
+    Entry,
+    Path,
+    dtype_of,
+    is_shape,
+    located,
+    mapped,
+    named,
+    natural,
+    product,
+    regular,
+)
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own
 DTYPES = {
@@ -73,14 +84,14 @@ def entries(path: Path) -> tuple[Entries, dict[str, str]]:
     return found, metadata
 
 
-def parsed(path: str, text: bytes) -> dict[str, Any]:
+def parsed(path: str, text: bytes, kind: str = "safetensors file") -> dict[str, Any]:
     """The object that JSON in a file tells, its names each given once; raises CheckpointError."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for name, value in pairs:
             if name in result:
-                raise _damaged(path, f"its header names {named(name)} twice")
+                raise _damaged(path, f"it names {named(name)} twice", kind)
             result[name] = value
         return result
 
@@ -89,9 +100,9 @@ def parsed(path: str, text: bytes) -> dict[str, Any]:
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"its header is not JSON: {_short(error)}") from None
+        raise _damaged(path, f"no JSON: {_short(error)}", kind) from None
     if not isinstance(result, dict):
-        raise _damaged(path, f"its header is a {type(result).__name__}, not an object")
+        raise _damaged(path, f"JSON of a {type(result).__name__}, not of an object", kind)
     return result
 
 
@@ -109,7 +120,7 @@ def _checked(path: str, name: str, told: Any, size: int) -> tuple[np.dtype[Any],
         raise _damaged(path, f"{named(name)} has the shape {named(shape)}, which no array has")
     if not is_shape(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size:
         raise _damaged(path, f"{named(name)} stands at {named(offsets)} of {size} bytes, outside the file")
-    dtype = as_dtype(DTYPES[code])
+    dtype = dtype_of(DTYPES[code])
     needed, given = product(shape) * dtype.itemsize, offsets[1] - offsets[0]
     if needed != given:
         raise _damaged(path, f"{named(name)}, {code} of shape {tuple(shape)}, takes {needed} bytes and has {given}")
@@ -133,8 +144,7 @@ def _short(error: BaseException) -> str:
     return told if len(told) < 200 else f"{told[:200]}…"
 
 
-def _damaged(path: str, what: str) -> CheckpointError:
+def _damaged(path: str, what: str, kind: str = "safetensors file") -> CheckpointError:
     return CheckpointError(
-        f"{path} is not a whole safetensors file ({what}): it is truncated, corrupt or of another format; fetch or "
-        "save it again."
+        f"{path} is not a whole {kind} ({what}): it is truncated, corrupt or of another format; fetch or save it again."
     )

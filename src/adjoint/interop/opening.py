@@ -1,0 +1,182 @@
+"""`aj.open`: a network or weights that exist somewhere, as a module or as arrays by name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from adjoint.arrays.dispatch import is_floating
+from adjoint.errors import CheckpointError
+from adjoint.interop.entries import dtype_of, listed
+from adjoint.interop.folders import INDEX, within
+from adjoint.interop.weights import Weights
+from adjoint.nn.init import only_shapes
+from adjoint.nn.module import Module, register_with_jax, to
+
+WHAT = (
+    "a folder with config.json and weights as Hugging Face lays them out; a file of weights (safetensors, .npz, "
+    "PyTorch's .pt, .pth or .bin); an .onnx file; or a torch.nn.Module with example inputs"
+)
+BACKENDS = ("numpy", "torch", "jax")
+
+
+def open(
+    source: Any, *inputs: Any, dtype: Any = None, backend: str | None = None, ignore: Collection[str] = (),
+    trust_pickle: bool = False, progress: bool = True,
+) -> Any:  # fmt: skip
+    """A network that exists, as a module of this library in evaluation mode; or weights, by name.
+
+    - A folder with `config.json` and weights, as Hugging Face lays them out, or such a file of weights beside its
+      `config.json`: the network, see `aj.models.from_config` (`ignore` goes there). All names and shapes are checked
+      before anything is read. Its arrays are views of the mapped file, so that they take no memory before they are
+      used; changing them never changes the file.
+    - A file of weights alone, or a folder with one: `aj.interop.Weights`, its arrays and matrices by name.
+    - An `.onnx` file: see `adjoint.interop.onnx.from_onnx`.
+    - A `torch.nn.Module` and example `inputs`: see `adjoint.interop.torch_export.from_torch`.
+
+    Floating arrays of a network become `dtype`, all move to the `backend` ("numpy", "torch", "jax"), one after the
+    other. No pickle is executed unless `trust_pickle` says that the file's maker may run code here. `progress` shows a
+    bar on a terminal.
+
+    Raises FileNotFoundError; CheckpointError where files are damaged or do not fit their configuration, naming every
+    array at fault; TypeError for what cannot be opened.
+
+    >>> import numpy as np, adjoint as aj, json, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> aj.save(folder / "model.safetensors", {"fc.weight": np.eye(3), "fc.bias": np.ones(3)})
+    >>> aj.open(folder).map("fc.weight").rank()
+    3 (tolerance 2e-15, svd)
+    """
+    if backend not in (None, *BACKENDS):
+        raise ValueError(f"open: the backend is {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
+    dtype = None if dtype is None else dtype_of(dtype)
+    if _is_torch_module(source):
+        if not inputs:
+            raise TypeError(
+                f"open: a PyTorch module is read by running it: give example inputs, aj.open(module, x), for "
+                f"{type(source).__name__}."
+            )
+        return _moved(import_module("adjoint.interop.torch_export").from_torch(source, *inputs), backend, dtype)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"open: {type(source).__name__} is nothing that can be opened: that is {WHAT}.")
+    if inputs:
+        raise TypeError(f"open: example inputs are for a torch.nn.Module; {os.fspath(source)} needs none.")
+    path = _found(os.fspath(source))
+    if path.lower().endswith(".onnx"):
+        return _moved(import_module("adjoint.interop.onnx").from_onnx(path), backend, dtype)
+    config = _config(path)
+    if config is None:
+        return Weights(path, trust_pickle)
+    return _network(path, config, dtype, backend, ignore, trust_pickle, progress)
+
+
+def _is_torch_module(source: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.nn.Module)
+
+
+def _moved(net: Any, backend: str | None, dtype: Any) -> Any:
+    return net if backend is None and dtype is None else to(net, backend, dtype)
+
+
+def _found(path: str) -> str:
+    """The path of what is there: of a folder with an ONNX file alone, that file."""
+    if not os.path.exists(path):
+        hint = "; a repository of Hugging Face's is to be downloaded first" if path.count("/") == 1 else ""
+        raise FileNotFoundError(f"open: there is no {path}{hint}. What can be opened is {WHAT}.")
+    if os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.json")):
+        graphs = [name for name in os.listdir(path) if name.lower().endswith(".onnx")]
+        others = [name for name in os.listdir(path) if name.endswith((".safetensors", ".bin", ".pt", ".pth", INDEX))]
+        if len(graphs) == 1 and not others:
+            return os.path.join(path, graphs[0])
+    return path
+
+
+def _config(path: str) -> str | None:
+    """The configuration that belongs to weights: in their folder."""
+    if path.lower().endswith(".npz"):
+        return None
+    place = os.path.join(path if os.path.isdir(path) else os.path.dirname(path), "config.json")
+    return place if os.path.exists(place) else None
+
+
+def _network(
+    path: str, config: str, dtype: Any, backend: str | None, ignore: Collection[str], trust_pickle: bool, progress: bool
+) -> Module:
+    """The network that a configuration lays out, with the arrays of its weights."""
+    from adjoint.models.checkpoint import sources
+    from adjoint.models.config import from_config
+
+    if os.path.isdir(path):
+        path = within(path)
+    weights = Weights(path, trust_pickle)
+    kind = dtype or next((name for name in weights.dtypes if is_floating(name)), "float32")
+    try:
+        with only_shapes():
+            net: Module = from_config(config, dtype=kind, ignore=ignore)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{config}: {error} The weights alone, without the network, are aj.interop.Weights({path!r})."
+        ) from error
+    where = sources(net, weights)
+    own = net.state_dict()
+    _check(path, config, where, own, weights)
+    target = None if backend in (None, "numpy") else import_module(f"adjoint.arrays.{backend}")
+    if backend == "jax":
+        register_with_jax()
+    taken: dict[Any, Any] = {}
+    with _bar(progress, weights.nbytes) as advance:
+        for source in dict.fromkeys(where.found.values()):
+            taken[source] = _taken(weights, source, dtype, target)
+            advance(weights.entry(source.name).nbytes)
+    net.load_state_dict({name: taken[source] for name, source in where.found.items()}, assign=True)
+    if left := [name for name, x in net.named_arrays() if type(x).__name__ == "ShapeArray"]:
+        raise CheckpointError(f"{config}: {listed(left)} of {type(net).__name__} have no values, and no file has them.")
+    return net.eval()
+
+
+def _check(path: str, config: str, where: Any, own: dict[str, Any], weights: Weights) -> None:
+    """Raise one error that names every array that is missing, unexpected or of another shape."""
+    wrong = [
+        f"{source.name} is {weights.shape(source.name)}, not {source.shape(tuple(own[name].shape))}"
+        for name, source in where.found.items()
+        if weights.shape(source.name) != source.shape(tuple(own[name].shape))
+    ]
+    told = [f"missing: {listed(where.missing)}"] if where.missing else []
+    told += [f"unexpected: {listed(where.unexpected)}"] if where.unexpected else []
+    told += [f"of another shape: {'; '.join(wrong)}"] if wrong else []
+    if told:
+        raise CheckpointError(
+            f"{path} does not hold the network of {config}, so nothing was read.\n  " + "\n  ".join(told) + "\n"
+            "Fetch both again from one place, or mend the configuration; aj.interop.Weights opens the arrays alone."
+        )
+
+
+def _taken(weights: Weights, source: Any, dtype: Any, target: Any) -> Any:
+    """An array of the file as the network has it."""
+    array: np.ndarray = weights.entry(source.name).read()
+    if dtype is not None and is_floating(array.dtype):
+        array = array.astype(dtype, copy=False)
+    array = np.ascontiguousarray(source.taken(array)) if source.transposed else array
+    return array if target is None else target.from_numpy(array)
+
+
+@contextmanager
+def _bar(shown: bool, total: int) -> Iterator[Any]:
+    """What advances a bar by a number of bytes, on a terminal; it goes when all is read."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("reading weights"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
