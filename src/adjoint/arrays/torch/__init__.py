@@ -159,8 +159,9 @@ def to_numpy(x: Any) -> Any:
 
 def from_numpy(array: Any, device: Any = None) -> Any:
     array = np.array(array, order="C")
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16).to(device=device)
+    if array.dtype.isbuiltin == 2:  # of ml_dtypes: bfloat16, 8-bit floats
+        bits = torch.from_numpy(array.view(f"u{array.dtype.itemsize}"))
+        return bits.view(getattr(torch, array.dtype.name)).to(device=device)
     return torch.from_numpy(array).to(device=device)
 
 
