@@ -74,7 +74,7 @@ def _entry(path: str, name: str, tensor: Any) -> Entry:
         dtype = dtype_of(tensor.dtype)
         read = functools.partial(_numpy, tensor.detach(), dtype)
         read()  # a view: nothing is read yet
-    except (TypeError, RuntimeError):
+    except (KeyError, TypeError, RuntimeError):
         raise CheckpointError(f"{path}: {named(name)} has the dtype {tensor.dtype}, which NumPy lacks.") from None
     return Entry(dtype, tuple(tensor.shape), path, read)
 
