@@ -59,12 +59,12 @@ def reader(path: str, trust_pickle: bool) -> Reader:
 
     if name.endswith(".npz"):
         return npz_files.entries
+    if name.endswith(".safetensors") or head[8:] == b"{":
+        return safetensors_files.entries
     if name.endswith((".pt", ".pth", ".bin", ".ckpt")) or head[:1] == b"\x80":
         return torch_reader
     if head[:2] == b"PK":
         return npz_files.entries
-    if name.endswith(".safetensors") or head[8:] == b"{":
-        return safetensors_files.entries
     raise CheckpointError(
         f"{path} is no file of weights that can be opened: those are safetensors, .npz, and PyTorch's .pt, .pth "
         "and .bin."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +18,7 @@ from adjoint.interop.entries import Entries, Entry, Path, dtype_of, named, regul
 from adjoint.interop.zip_files import members
 
 DEEPEST = 32  # dicts and lists inside each other
-MOST = 1_000_000  # values in a file
+MOST = 1 << 18  # values in a file
 
 
 def entries(path: Path, trust_pickle: bool = False) -> tuple[Entries, dict[str, str]]:
@@ -32,13 +32,16 @@ def entries(path: Path, trust_pickle: bool = False) -> tuple[Entries, dict[str, 
         import torch
     except ImportError as error:
         raise ImportError(f"{path} is a PyTorch file: pip install torch reads it.") from error
-    packed = zipfile.is_zipfile(path)
+    with open(path, "rb") as file:
+        packed = file.read(4) == b"PK\x03\x04"  # since PyTorch 1.6
     if packed:
         members(path, plain=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old formats
         try:
-            tree = torch.load(path, map_location="cpu", weights_only=not trust_pickle, mmap=packed or None)
+            with Clipped(path) as clipped:
+                how: dict[str, Any] = {"map_location": "cpu", "weights_only": not trust_pickle}
+                tree = torch.load(path, mmap=True, **how) if packed else torch.load(clipped, **how)
         except pickle.UnpicklingError as error:
             if trust_pickle:
                 raise _damaged(path, error) from None
@@ -62,6 +65,18 @@ def entries(path: Path, trust_pickle: bool = False) -> tuple[Entries, dict[str, 
     if sum(stored.values()) > os.path.getsize(path):
         raise CheckpointError(f"{path} claims more numbers than it has bytes: it is damaged or hostile.")
     return found, metadata
+
+
+class Clipped(io.BufferedReader):
+    """A file of which no more is asked than it has: a pickle may claim texts of any length."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(io.FileIO(path))
+        self.length = os.path.getsize(path)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, or those that are left."""
+        return super().read(size if size is None or size < 0 else min(size, max(self.length - self.tell(), 0)))
 
 
 def _entry(path: str, name: str, tensor: Any) -> Entry:
