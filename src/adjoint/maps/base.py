@@ -96,13 +96,17 @@ class LinearMap(Spectral):
 
     def __call__(self, x: Any) -> Any:
         """A applied to a batch: x has any leading axes, then `in_shape`."""
+        return self.through(self.apply, x)
+
+    def through(self, apply: Callable[[Any], Any], x: Any) -> Any:
+        """`apply`, which stands for the map's own, of a batch as people give it: checked, taken out of its tree."""
         x = self._taken(x)
         if batch_of(x, self.in_shape) is None:
             raise ShapeError(
                 f"{self.describe()}: the input's trailing axes must be {self.in_shape}, got {shapes_of(x)}"
                 f"{self._hint(x)}."
             )
-        return self._given(self.apply(x))
+        return self._given(apply(x))
 
     def __matmul__(self, other: Any) -> Any:
         """A @ x for exactly one element x of `in_shape`, or A @ B, the composition x ↦ A(B(x))."""
@@ -218,6 +222,37 @@ class LinearMap(Spectral):
         from adjoint.maps.scipy import to_scipy
 
         return to_scipy(self)
+
+    def to_torch(self) -> Callable[[Any], Any]:
+        """x ↦ A x as a function of PyTorch's tensors, a `torch.autograd.Function`: its backward is Aᵀ.
+
+        x is one element or a batch of them. The gradient has gradients, of any order; forward mode and `torch.func`
+        (`vmap`, `jacrev`) work too. The map's own arrays are constants, moved to PyTorch where they are elsewhere.
+
+        >>> import numpy as np, torch, adjoint as aj
+        >>> A = aj.Dense(np.array([[1.0, 2.0], [0.0, 3.0]])).to_torch()
+        >>> x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+        >>> torch.autograd.grad(A(x)[1], x)[0].tolist()
+        [0.0, 3.0]
+        """
+        from adjoint.maps.torch import to_torch
+
+        return to_torch(self)
+
+    def to_jax(self) -> Callable[[Any], Any]:
+        """x ↦ A x as a function of JAX's arrays that JAX knows to be linear, with the transpose Aᵀ.
+
+        x is one element or a batch of them. `grad`, `jvp`, `vmap`, `jit` and `jax.linear_transpose` work, nested in any
+        order. The map's own arrays are constants; raises `TraceError` where JAX traces them.
+
+        >>> import numpy as np, jax, adjoint as aj
+        >>> A = aj.Dense(np.array([[1.0, 2.0], [0.0, 3.0]], "float32")).to_jax()
+        >>> jax.grad(lambda x: A(x)[1])(np.ones(2, "float32")).tolist()
+        [0.0, 3.0]
+        """
+        from adjoint.maps.jax import to_jax
+
+        return to_jax(self)
 
     # As text
 
