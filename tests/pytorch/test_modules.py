@@ -6,6 +6,7 @@ Every parameter is drawn at random; where a sample names a dtype or a device, th
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import numpy as np
@@ -189,3 +190,27 @@ def test_module(name: str, training: bool) -> None:
     with np.errstate(invalid="ignore"):  # fractional powers of negative numbers are NaN there and here
         for sample in every:
             check(name, sample, training)
+
+
+CLEAR = (ValueError, TypeError, IndexError, RuntimeError)  # ShapeError is a ValueError
+PROMOTED = "expected scalar type|input dtype .* does not match"  # floats and doubles meet here by NumPy's rules
+REFUSING = [name for name, info in NAMES.items() if info.module_error_inputs_func and name not in LEFT_OUT]
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_error_inputs(name: str) -> None:
+    """What PyTorch refuses when a module is made, or called, is refused here in words of its own."""
+    info = NAMES[name]
+    every = info.module_error_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=False, training=True)
+    assert every
+    for wrong in every:
+        sample = wrong.module_error_input
+        if re.search(PROMOTED, wrong.error_regex):
+            continue
+        net = None if wrong.error_on.name == "CONSTRUCTION_ERROR" else made(getattr(aj.nn, name), sample)
+        with pytest.raises(CLEAR) as raised:
+            if net is None:
+                made(getattr(aj.nn, name), sample)
+            else:
+                net(*here(sample.forward_input.args), **{k: here(v) for k, v in sample.forward_input.kwargs.items()})
+        assert len(str(raised.value)) > 20, f"{name}: {raised.value!r} says too little; there: {wrong.error_regex}"

@@ -12,7 +12,7 @@ from adjoint.arrays.activations import log_softmax, softmax, softplus
 from adjoint.arrays.dispatch import Array, composition, is_floating
 from adjoint.arrays.layout import asarray, astype, expand_dims, put_along, reshape, squeeze, take, take_along
 from adjoint.arrays.reductions import logsumexp, mean, sum
-from adjoint.errors import ShapeError
+from adjoint.errors import DtypeError, ShapeError
 
 IGNORED = -100  # PyTorch's mark of an entry that is left out
 
@@ -27,7 +27,25 @@ def class_axis(name: str, scores: Array, target: Array) -> int:
             f"{name}: scores {shape} have classes on axis {axis}, so the target's shape is {expected}, not "
             f"{tuple(target.shape)}; move the classes there with aj.moveaxis, or flatten both."
         )
+    if is_floating(target.dtype):
+        raise DtypeError(f"{name}: classes are integers, not {target.dtype}; probabilities have the scores' shape.")
     return axis
+
+
+def has_probabilities(logits: Array, target: Array, ignore_index: int, label_smoothing: float) -> bool:
+    """Whether the targets of a cross-entropy are probabilities; raises where options or dtype do not go with them."""
+    if type(label_smoothing) in (int, float) and not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing lies in [0, 1], not {label_smoothing}.")
+    if tuple(target.shape) != tuple(logits.shape):
+        return False
+    if not is_floating(target.dtype):
+        raise DtypeError(
+            f"cross_entropy: a target of the scores' shape {tuple(logits.shape)} holds probabilities, floating numbers, "
+            f"not {target.dtype}; classes have no axis for the classes."
+        )
+    if ignore_index != IGNORED:
+        raise ValueError("cross_entropy: ignore_index goes with classes; give what is left out the probabilities 0.")
+    return True
 
 
 def reduced(losses: Array, reduction: str) -> Array:
@@ -119,7 +137,7 @@ def cross_entropy(
     axis = 1 if len(shape) > 1 else 0
     log_p = log_softmax(logits, axis)
     each = log_p if weight is None else log_p * per_class(logits, weight, axis)
-    if tuple(target.shape) == shape:
+    if has_probabilities(logits, target, ignore_index, label_smoothing):
         losses = -sum(each * smoothed(target, label_smoothing, shape[axis]), axis)
         if reduction == "mean":
             return sum(losses) * (1.0 / math.prod(losses.shape) if losses.shape else 1.0)
@@ -228,6 +246,14 @@ def l1_loss(x: Array, target: Array, /, reduction: str = "mean", weight: Array |
     return weighted(el.abs(x - target), weight, reduction)
 
 
+def check_delta(delta: Any) -> None:
+    """Raise TypeError or ValueError unless `huber_loss` can take delta."""
+    if isinstance(delta, complex):
+        raise TypeError(f"huber_loss: delta is a real number, not {delta}.")
+    if type(delta) in (int, float) and not delta > 0:
+        raise ValueError(f"huber_loss: delta is positive, not {delta}; for |d| use l1_loss.")
+
+
 @composition
 def huber_loss(
     x: Array, target: Array, /, reduction: str = "mean", delta: float = 1.0, weight: Array | None = None
@@ -239,8 +265,7 @@ def huber_loss(
     [0.125, 2.5]
     """
     target = alike("huber_loss", x, target)
-    if type(delta) in (int, float) and not delta > 0:
-        raise ValueError(f"huber_loss: delta is positive, not {delta}; for |d| use l1_loss.")
+    check_delta(delta)
     d = x - target
     size = el.abs(d)
     losses = el.where(el.less(size, delta), 0.5 * el.square(d), delta * (size - 0.5 * delta))

@@ -103,6 +103,10 @@ class HuberLoss(Loss):
 
     function = staticmethod(xp.huber_loss)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        xp.check_delta(self.delta)
+
 
 class SmoothL1Loss(Loss):
     """`aj.smooth_l1_loss`: quadratic near 0, of slope 1 beyond beta.

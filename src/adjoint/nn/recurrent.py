@@ -54,8 +54,14 @@ class Recurrent(Module):
     ) -> None:
         name = type(self).__name__
         _positive(name, input_size=input_size, hidden_size=hidden_size, proj_size=proj_size)
-        if num_layers < 1 or hidden_size < 1:
-            raise ValueError(f"{name}: num_layers and hidden_size are 1 or more, not {num_layers} and {hidden_size}.")
+        for option, given in {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}.items():
+            if not isinstance(given, bool):
+                raise TypeError(f"{name}: {option} is True or False, not {given!r}.")
+        if min(input_size, hidden_size, num_layers) < 1:
+            raise ValueError(
+                f"{name}: input_size, hidden_size and num_layers are 1 or more, not {input_size}, {hidden_size} and "
+                f"{num_layers}."
+            )
         if proj_size >= hidden_size:
             raise ValueError(f"{name}: proj_size {proj_size} is to be smaller than hidden_size {hidden_size}.")
         self.input_size = input_size

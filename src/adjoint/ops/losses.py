@@ -28,7 +28,7 @@ def cross_entropy(
     shape = shape_of(logits)
     axis = 1 if len(shape) > 1 else 0
     axes = axis if reduction == "none" else None
-    if shape_of(target) == shape:
+    if xp.has_probabilities(logits, target, ignore_index, label_smoothing):
         z = xp.cross_entropy(logits, target, reduction, weight=weight, label_smoothing=label_smoothing)
         count = math.prod(shape[:axis] + shape[axis + 1 :])
         factor = (1.0 / count if count else math.nan) if reduction == "mean" else 1.0
