@@ -273,7 +273,7 @@ def test_errors() -> None:
         aj.nn.RNN(4, 5, nonlinearity="gelu")
     with pytest.raises(ValueError, match="proj_size 5 is to be smaller than hidden_size 5"):
         aj.nn.LSTM(4, 5, proj_size=5)
-    with pytest.raises(ValueError, match="num_layers and hidden_size are 1 or more, not 0 and 5"):
+    with pytest.raises(ValueError, match="num_layers are 1 or more, not 4, 5 and 0"):
         aj.nn.GRU(4, 5, num_layers=0)
     with pytest.raises(aj.ShapeError, match=r"GRUCell: a state of shape \(3, 5\) for an input of \(2, 4\): \(2, 5\)"):
         aj.nn.GRUCell(4, 5)(x[0], np.ones((3, 5)))

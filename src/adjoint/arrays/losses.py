@@ -40,8 +40,8 @@ def has_probabilities(logits: Array, target: Array, ignore_index: int, label_smo
         return False
     if not is_floating(target.dtype):
         raise DtypeError(
-            f"cross_entropy: a target of the scores' shape {tuple(logits.shape)} holds probabilities, floating numbers, "
-            f"not {target.dtype}; classes have no axis for the classes."
+            f"cross_entropy: a target of the scores' shape {tuple(logits.shape)} holds probabilities, floating "
+            f"numbers, not {target.dtype}; classes have no axis for the classes."
         )
     if ignore_index != IGNORED:
         raise ValueError("cross_entropy: ignore_index goes with classes; give what is left out the probabilities 0.")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
 from adjoint.nn.init import constant

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from adjoint import arrays as xp
 from adjoint.arrays.attention_forms import Window, beside
 from adjoint.arrays.dispatch import Array
