@@ -23,6 +23,21 @@ INLINED = frozenset({"wrap_with_set_grad_enabled", "wrap_with_autocast"})
 FOLDED = 2**24  # entries up to which what no input enters into is computed once and kept
 
 
+class Deferred:
+    """A complex value, or what has one among its parts: no array stands for it here, PyTorch computes it on the way."""
+
+    __slots__ = ("call", "nest")
+
+    def __init__(self, call: Callable[..., Any], nest: Any) -> None:
+        self.call = call
+        self.nest = nest
+
+    def value(self, given: Mapping[str, Any]) -> Any:
+        """The value, from those of the arrays that enter."""
+        args, kwargs = _with(self.nest, given)
+        return self.call(*args, **kwargs)
+
+
 class Reader:
     """Reads graphs into `steps`; what no input, parameter or buffer enters into becomes a constant.
 
@@ -90,6 +105,8 @@ class Reader:
                 return self._higher(node, target.name(), args, name)
             if target is operator.getitem and type(args[0]) is list:
                 return args[0][args[1]]
+            if any(_deferred([args, kwargs])):
+                return self._foreign(str(target), node, known, name, place(node))
             return self._put(target, args, kwargs, name, place(node))
         title = f"{target.namespace}.{target._opname}.{target._overloadname}"
         short = title.removeprefix("aten.")
@@ -98,7 +115,8 @@ class Reader:
             return None
         if target._opname in RANDOM:
             return self._random(target._opname, args, where)
-        entry = find(short, OPERATORS)
+        complex_parts = is_complex(node.meta.get("val")) or any(_deferred([args, kwargs]))
+        entry = None if complex_parts else find(short, OPERATORS)
         if entry is not None:
             if target._opname == "as_strided":
                 row_major(node.args[0], where)
@@ -106,7 +124,7 @@ class Reader:
         entry = find(short, CREATION)
         if entry is not None:
             return self._put(entry, [self.like, *args], kwargs, name, where, new=True)
-        return self._fallback(target, title, args, node.kwargs, kwargs, name, where)
+        return self._fallback(title, node, known, name, where)
 
     def _put(
         self, call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], name: str, where: str,
@@ -177,10 +195,7 @@ class Reader:
             f"{name} {place(node)} has no counterpart here: write the loop in Python, with a fixed number of turns."
         )
 
-    def _fallback(
-        self, target: Any, title: str, args: list[Any], keywords: Mapping[str, Any], kwargs: dict[str, Any], name: str,
-        where: str,
-    ) -> Any:  # fmt: skip
+    def _fallback(self, title: str, node: Any, known: Mapping[Any, Any], name: str, where: str) -> Any:
         """A step that PyTorch computes; `torch.func` gives its derivative."""
         if title not in self.fallbacks:
             warnings.warn(
@@ -189,16 +204,25 @@ class Reader:
                 stacklevel=2,
             )
         self.fallbacks.setdefault(title, where)
-        fixed = {k: x for k, x in keywords.items() if k in SILENT}
-        nest = [args, {k: kwargs.get(k, x) for k, x in keywords.items() if k not in SILENT}]
-        arrays = list(_values(nest))
+        return self._foreign(title, node, known, name, where)
+
+    def _foreign(self, title: str, node: Any, known: Mapping[Any, Any], name: str, where: str) -> Any:
+        nest = [replaced(list(node.args), known), replaced(dict(node.kwargs), known)]
+        whole = Deferred(node.target, nest)
+        if is_complex(node.meta.get("val")):
+            return whole
+        arrays = list(dict.fromkeys(_values(nest)))
 
         def call(*tensors: Any) -> Any:
-            given = dict(zip(arrays, tensors, strict=True))
-            positional, named = _with(nest, given)
-            return target(*positional, **named, **fixed)
+            return whole.value(dict(zip(arrays, tensors, strict=True)))
 
-        return self._put(Foreign(call, title), list(arrays), {}, name, where)
+        return self._put(Foreign(call, title), [*arrays], {}, name, where)
+
+
+def is_complex(value: Any) -> bool:
+    """Whether a value of the program, or one of its parts, has complex numbers."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return any(getattr(getattr(x, "dtype", None), "is_complex", False) for x in parts)
 
 
 def chosen(condition: Any, x: Array, y: Array) -> Array:
@@ -211,6 +235,8 @@ def chosen(condition: Any, x: Array, y: Array) -> Array:
 def _values(nest: Any) -> Iterator[Value]:
     if isinstance(nest, Value):
         yield nest
+    elif isinstance(nest, Deferred):
+        yield from _values(nest.nest)
     elif isinstance(nest, (list, tuple)):
         for part in nest:
             yield from _values(part)
@@ -218,9 +244,30 @@ def _values(nest: Any) -> Iterator[Value]:
         yield from _values(list(nest.values()))
 
 
+def replaced(x: Any, known: Mapping[Any, Any]) -> Any:
+    """Arguments of a node as PyTorch takes them, with the values in place of the nodes."""
+    if isinstance(x, (list, tuple)):
+        return [replaced(part, known) for part in x]
+    if isinstance(x, dict):
+        return {k: replaced(part, known) for k, part in x.items()}
+    return known[x] if type(x).__name__ == "Node" else x
+
+
+def _deferred(nest: Any) -> Iterator[bool]:
+    if isinstance(nest, (list, tuple)):
+        for part in nest:
+            yield from _deferred(part)
+    elif isinstance(nest, dict):
+        yield from _deferred(list(nest.values()))
+    else:
+        yield isinstance(nest, Deferred)
+
+
 def _with(nest: Any, given: Mapping[str, Any]) -> Any:
     if isinstance(nest, Value):
         return given[nest]
+    if isinstance(nest, Deferred):
+        return nest.value(given)
     if isinstance(nest, list):
         return [_with(part, given) for part in nest]
     return {k: _with(part, given) for k, part in nest.items()} if isinstance(nest, dict) else nest
