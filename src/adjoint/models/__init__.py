@@ -8,6 +8,7 @@ from adjoint.models.bert import (
     RobertaConfig,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
+    RobertaModel,
 )
 from adjoint.models.checkpoint import load_checkpoint
 from adjoint.models.config import ARCHITECTURES, from_config
@@ -36,6 +37,7 @@ __all__ = [
     "RobertaConfig",
     "RobertaForMaskedLM",
     "RobertaForSequenceClassification",
+    "RobertaModel",
     "UNet",
     "ViTConfig",
     "ViTForImageClassification",

@@ -10,8 +10,9 @@ from adjoint import arrays as xp
 from adjoint.arrays.attention_forms import beside
 from adjoint.arrays.dispatch import Array
 from adjoint.errors import ShapeError
+from adjoint.models.checkpoint import Naming
 from adjoint.models.config import ACTIVATIONS, Fields
-from adjoint.models.encoding import Dense, Encoding, Layers, Pretrained, SelfAttention, draw_parameters, labels
+from adjoint.models.encoding import Dense, Encoding, Layers, SelfAttention, draw_parameters, labels
 from adjoint.nn import init
 from adjoint.nn.dropout import Dropout
 from adjoint.nn.embedding import Embedding
@@ -59,6 +60,15 @@ class RobertaConfig(BertConfig):
     vocab_size: int = 50265
     pad_token_id: int | None = 1
     positions_skip_padding: ClassVar[bool] = True
+
+
+def _naming(prefix: str, others: str) -> Naming:
+    """Names in files: of old ones those of TensorFlow; `others` begin the names of heads that are not wanted."""
+    return Naming(
+        prefix,
+        skipped=rf"(.*\.)?embeddings\.(position|token_type)_ids|({others}).*",
+        respelled=((r"LayerNorm\.weight$", "LayerNorm.gamma"), (r"LayerNorm\.bias$", "LayerNorm.beta")),
+    )
 
 
 class Embeddings(Module):
@@ -146,7 +156,7 @@ class Layer(Module):
         return self.output(ACTIVATIONS[self.act](self.intermediate(x)), x)
 
 
-class BertModel(Pretrained):
+class BertModel(Module):
     """Tokens (N, T) as `Encoding`: vectors (N, T, hidden_size), and tanh(dense(first vector)) unless without pooler.
 
     In `attention_mask` (N, T) 0 is padding, which nobody sees; `token_type_ids` (N, T) tell first and second segment;
@@ -161,8 +171,7 @@ class BertModel(Pretrained):
     ((1, 3, 8), (1, 8))
     """
 
-    renamed = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
-    elsewhere = r"embeddings\.(position|token_type)_ids$"
+    naming: ClassVar[Naming] = _naming("bert.", r"cls\.|pooler\.|classifier\.")
 
     def __init__(
         self, config: BertConfig | None = None, add_pooling_layer: bool = True, dtype: Any = "float32",
@@ -191,18 +200,34 @@ class BertModel(Pretrained):
         return Encoding(x, None if self.pooler is None else xp.tanh(self.pooler(x[:, 0])))
 
 
-class Head(Pretrained):
+class RobertaModel(BertModel):
+    """A `BertModel` of a `RobertaConfig`, whose positions count from pad_token_id + 1 and skip padding.
+
+    >>> import numpy as np, adjoint as aj
+    >>> net = aj.models.RobertaModel(aj.models.RobertaConfig(11, 8, 1, 2), add_pooling_layer=False, rng=0).eval()
+    >>> net(np.array([[0, 5, 2, 1]])).hidden.shape
+    (1, 4, 8)
+    """
+
+    naming = _naming("roberta.", r"lm_head\.|pooler\.|classifier\.")
+
+    def __init__(
+        self, config: BertConfig | None = None, add_pooling_layer: bool = True, dtype: Any = "float32",
+        rng: Rng = None,
+    ) -> None:  # fmt: skip
+        super().__init__(config or RobertaConfig(), add_pooling_layer, dtype, rng)
+
+
+class Head(Module):
     """A network on top of a `BertModel`, which stands under the name `base`."""
 
     base: ClassVar[str] = "bert"
     pooled: ClassVar[bool] = False
-    config_class: ClassVar[type[BertConfig]] = BertConfig
-    renamed = BertModel.renamed
-    elsewhere = BertModel.elsewhere
 
     def __init__(self, config: BertConfig | None = None, dtype: Any = "float32", rng: Rng = None) -> None:
-        config, rng = config or self.config_class(), init.generator(rng)
-        setattr(self, self.base, BertModel(config, self.pooled, dtype, rng))
+        network, defaults = (BertModel, BertConfig) if self.base == "bert" else (RobertaModel, RobertaConfig)
+        config, rng = config or defaults(), init.generator(rng)
+        setattr(self, self.base, network(config, self.pooled, dtype, rng))
         self.build(config, dtype, rng)
 
     def build(self, config: BertConfig, dtype: Any, rng: Rng) -> None:
@@ -251,7 +276,7 @@ class BertForMaskedLM(Head):
     (1, 3, 11)
     """
 
-    elsewhere = rf"{BertModel.elsewhere}|^cls\.seq_relationship\.|^bert\.pooler\."
+    naming = _naming("", r"cls\.seq_relationship\.|bert\.pooler\.")
 
     def build(self, config: BertConfig, dtype: Any, rng: Rng) -> None:
         """The scores."""
@@ -276,7 +301,7 @@ class BertForSequenceClassification(Head):
     """
 
     pooled = True
-    elsewhere = rf"{BertModel.elsewhere}|^cls\."
+    naming = _naming("", r"cls\.")
 
     def build(self, config: BertConfig, dtype: Any, rng: Rng) -> None:
         """Dropout and a linear layer."""
@@ -312,8 +337,8 @@ class RobertaForMaskedLM(Head):
     (1, 4, 11)
     """
 
-    base, config_class = "roberta", RobertaConfig
-    elsewhere = rf"{BertModel.elsewhere}|^roberta\.pooler\."
+    base = "roberta"
+    naming = _naming("", r"roberta\.pooler\.")
 
     def build(self, config: BertConfig, dtype: Any, rng: Rng) -> None:
         """The scores."""
@@ -350,8 +375,8 @@ class RobertaForSequenceClassification(Head):
     (1, 2)
     """
 
-    base, config_class = "roberta", RobertaConfig
-    elsewhere = rf"{BertModel.elsewhere}|^lm_head\.|^roberta\.pooler\."
+    base = "roberta"
+    naming = _naming("", r"lm_head\.|roberta\.pooler\.")
 
     def build(self, config: BertConfig, dtype: Any, rng: Rng) -> None:
         """The classifier."""
@@ -369,13 +394,13 @@ def _classifier_dropout(config: BertConfig) -> float:
 
 # From a configuration
 
-BERT: Mapping[str, type[Pretrained]] = {
+BERT: Mapping[str, type[Module]] = {
     "BertModel": BertModel,
     "BertForMaskedLM": BertForMaskedLM,
     "BertForSequenceClassification": BertForSequenceClassification,
 }
-ROBERTA: Mapping[str, type[Pretrained]] = {
-    "RobertaModel": BertModel,
+ROBERTA: Mapping[str, type[Module]] = {
+    "RobertaModel": RobertaModel,
     "RobertaForMaskedLM": RobertaForMaskedLM,
     "RobertaForSequenceClassification": RobertaForSequenceClassification,
 }

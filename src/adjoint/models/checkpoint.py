@@ -16,17 +16,21 @@ class Naming:
 
     `prefix`: what some files put before the names and others don't. `transposed`, `skipped`: regular expressions of the
     own names whose matrices stand (in, out) in files, and of names in files that are no parameters. `aliases`: other
-    names under which files have an array.
+    names under which files have an array. `respelled`: (pattern, replacement) after (pattern, replacement), as `re.sub`
+    takes them, give all names as some files spell them.
 
     >>> naming = Naming(prefix="transformer.", skipped=r"h\\.\\d+\\.attn\\.bias")
     >>> naming.skips("transformer.h.0.attn.bias"), naming.skips("h.0.attn.c_attn.bias")
     (True, False)
+    >>> Naming(respelled=((r"norm\\.weight$", "norm.gamma"),)).candidates("0.norm.weight")
+    ['0.norm.weight', '0.norm.gamma']
     """
 
     prefix: str = ""
     transposed: str = r"(?!)"
     skipped: str = r"(?!)"
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    respelled: tuple[tuple[str, str], ...] = ()
 
     def skips(self, name: str) -> bool:
         """Whether a name in a file is that of no parameter."""
@@ -35,6 +39,10 @@ class Naming:
     def candidates(self, own: str) -> list[str]:
         """The names that an array may have in a file, the likeliest first."""
         names = [own, *self.aliases.get(own, ())]
+        spelled = own
+        for pattern, replacement in self.respelled:
+            spelled = re.sub(pattern, replacement, spelled)
+        names += [spelled] if spelled != own else []
         if self.prefix:
             names += [x.removeprefix(self.prefix) if x.startswith(self.prefix) else self.prefix + x for x in names]
         return names

@@ -1,10 +1,9 @@
-"""What BERT and ViT share: attention of every position to every other, their result, names and initial values."""
+"""What BERT and ViT share: attention of every position to every other, their result and their initial values."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
@@ -89,43 +88,6 @@ class Layers(Module):
         for layer in self.layer:
             x = layer(x, *args)
         return x
-
-
-class Pretrained(Module):
-    """A network whose arrays stand in files under several names: `own_name` tells which is meant.
-
-    >>> class Toy(Pretrained):
-    ...     renamed = ((r"gamma$", "weight"),)
-    ...     elsewhere = r"^cls\\."
-    ...     def __init__(self):
-    ...         self.weight = init.zeros((2,))
-    >>> toy = Toy()
-    >>> toy.own_name("gamma"), toy.own_name("cls.bias")
-    ('weight', None)
-    >>> toy.load_state_dict({"gamma": init.ones((2,)), "cls.bias": init.ones((3,))})
-    >>> toy.weight.tolist()
-    [1.0, 1.0]
-    """
-
-    renamed: ClassVar[tuple[tuple[str, str], ...]] = ()  # (pattern of a name in files, what stands here instead)
-    elsewhere: ClassVar[str] = r"(?!)"  # pattern of names in files that belong to other heads, or are no parameters
-
-    def own_name(self, name: str) -> str | None:
-        """The name here of an array that a file calls `name`; None for one that this network has no use for."""
-        if re.search(self.elsewhere, name):
-            return None
-        for pattern, own in self.renamed:
-            name = re.sub(pattern, own, name)
-        return name
-
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
-        """As `Module.load_state_dict`, under the names of files too; of tied arrays one is enough."""
-        named = {own: array for name, array in state.items() if (own := self.own_name(name)) is not None}
-        for pair in self._ties:
-            for one, other in (pair, pair[::-1]):
-                if other in named:
-                    named.setdefault(one, named[other])
-        super().load_state_dict(named, strict, assign)
 
 
 def draw_parameters(net: Module, rng: Rng, dtype: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
+from adjoint.models.checkpoint import Naming
 from adjoint.models.config import ACTIVATIONS, Fields
-from adjoint.models.encoding import Dense, Encoding, Layers, Pretrained, SelfAttention, draw_parameters, labels
+from adjoint.models.encoding import Dense, Encoding, Layers, SelfAttention, draw_parameters, labels
 from adjoint.models.images import check_images
 from adjoint.nn import init
 from adjoint.nn.convolution import Conv2d
@@ -20,14 +21,15 @@ from adjoint.nn.normalization import LayerNorm
 
 # transformers 5 has other names in memory than in files
 IN_MEMORY = (
-    (r"(^|\.)layers\.(\d+)\.", r"\1encoder.layer.\2."),
-    (r"\.attention\.q_proj\.", ".attention.attention.query."),
-    (r"\.attention\.k_proj\.", ".attention.attention.key."),
-    (r"\.attention\.v_proj\.", ".attention.attention.value."),
-    (r"\.attention\.o_proj\.", ".attention.output.dense."),
-    (r"\.mlp\.fc1\.", ".intermediate.dense."),
-    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"encoder\.layer\.(\d+)\.", r"layers.\1."),
+    (r"\.attention\.attention\.query\.", ".attention.q_proj."),
+    (r"\.attention\.attention\.key\.", ".attention.k_proj."),
+    (r"\.attention\.attention\.value\.", ".attention.v_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
 )
+MASK = r"embeddings\.mask_token"
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,13 @@ class Layer(Module):
         return x + self.dropout(self.output(inner))
 
 
-class ViTModel(Pretrained):
+class ViTModel(Module):
     """Images (N, num_channels, H, W) as `Encoding`: vectors (N, 1 + patches, hidden_size), and the first one pooled.
 
-    H and W are `image_size`. Weights start N(0, 0.02²), biases 0. State dicts load under the names of files
-    (`encoder.layer.0.attention.attention.query.weight`) and under those of transformers 5 in memory. Raises
-    `ShapeError` for other images, ValueError for sizes that do not fit (Dosovitskiy et al. 2020).
+    H and W are `image_size`. Weights start N(0, 0.02²), biases 0. Names are those of files
+    (`encoder.layer.0.attention.attention.query.weight`); `aj.models.load_checkpoint` also takes those that
+    transformers 5 has in memory. Raises `ShapeError` for other images, ValueError for sizes that do not fit
+    (Dosovitskiy et al. 2020).
 
     >>> import numpy as np, adjoint as aj
     >>> config = aj.models.ViTConfig(8, 1, 2, 16, image_size=(8, 12), patch_size=(4, 4))
@@ -138,8 +141,7 @@ class ViTModel(Pretrained):
     ((2, 7, 8), (2, 8))
     """
 
-    renamed = IN_MEMORY
-    elsewhere = r"(^|\.)embeddings\.mask_token$"
+    naming: ClassVar[Naming] = Naming("vit.", skipped=f"{MASK}|(pooler|classifier)\\..*", respelled=IN_MEMORY)
 
     def __init__(
         self, config: ViTConfig | None = None, add_pooling_layer: bool = True, dtype: Any = "float32", rng: Rng = None
@@ -165,7 +167,7 @@ class ViTModel(Pretrained):
         return Encoding(x, None if self.pooler is None else ACTIVATIONS[self.act](self.pooler(x[:, 0])))
 
 
-class ViTForImageClassification(Pretrained):
+class ViTForImageClassification(Module):
     """Scores (N, num_labels) of classes of images (N, num_channels, H, W), linear in the first vector.
 
     >>> import numpy as np, adjoint as aj
@@ -175,8 +177,7 @@ class ViTForImageClassification(Pretrained):
     86567656
     """
 
-    renamed = IN_MEMORY
-    elsewhere = rf"{ViTModel.elsewhere}|^vit\.pooler\."
+    naming: ClassVar[Naming] = Naming(skipped=rf"vit\.{MASK}|vit\.pooler\..*", respelled=IN_MEMORY)
 
     def __init__(self, config: ViTConfig | None = None, dtype: Any = "float32", rng: Rng = None) -> None:
         config, rng = config or ViTConfig(), init.generator(rng)
