@@ -17,12 +17,15 @@ from adjoint.models.gpt import GPT
 from adjoint.models.llama import Llama
 from adjoint.models.mobilenet import MobileNet, MobileNetV2
 from adjoint.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from adjoint.models.t5 import T5, T5Encoder
+from adjoint.models.tokenizer import tokenizer
 from adjoint.models.unet import UNet
 from adjoint.models.vit import ViTConfig, ViTForImageClassification, ViTModel
 
 __all__ = [
     "ARCHITECTURES",
     "GPT",
+    "T5",
     "BasicBlock",
     "BertConfig",
     "BertForMaskedLM",
@@ -38,6 +41,7 @@ __all__ = [
     "RobertaForMaskedLM",
     "RobertaForSequenceClassification",
     "RobertaModel",
+    "T5Encoder",
     "UNet",
     "ViTConfig",
     "ViTForImageClassification",
@@ -49,4 +53,5 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    "tokenizer",
 ]

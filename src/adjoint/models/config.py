@@ -73,7 +73,8 @@ def from_config(config: Config, *, dtype: Any = "float32", rng: Rng = None, igno
 
     Parameters have Hugging Face's names and start at random (`load_checkpoint` brings trained ones); inside
     `aj.nn.init.only_shapes()` networks of any size are laid out at once. The network is in evaluation mode, as trained
-    ones are used: `net.train()` before training. Fields named in `ignore` are passed over.
+    ones are used: `net.train()` before training. Fields named in `ignore` are passed over; a `generation_config.json`
+    in the folder says which tokens end a text.
     Raises ValueError for an architecture that is not known, and for a field that is missing, wrong or not supported.
 
     >>> import adjoint as aj
@@ -91,6 +92,8 @@ def from_config(config: Config, *, dtype: Any = "float32", rng: Rng = None, igno
     module, _, function = ARCHITECTURES[kind].partition(":")
     net = getattr(import_module(module), function)(fields, dtype, rng)
     fields.finish()
+    if not isinstance(config, Mapping) and hasattr(net, "stop"):
+        _generation(net, Path(config))
     return net.eval()
 
 
@@ -117,6 +120,16 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path}: a configuration is an object with named fields, not a {type(found).__name__}.")
     return found
+
+
+def _generation(net: Any, path: Path) -> None:
+    """What a `generation_config.json` beside a configuration says about where texts end, which goes before it."""
+    path = (path if path.is_dir() else path.parent) / "generation_config.json"
+    if path.is_file():
+        fields = Fields(read_config(path))
+        fields.source = str(path)
+        net.stop = fields.tokens("eos_token_id") or net.stop
+        net.pad = next(iter(fields.tokens("pad_token_id")), net.pad)
 
 
 class Fields:
@@ -175,9 +188,10 @@ class Fields:
         """The name of a function in ACTIVATIONS."""
         return self.text(name, default, ACTIVATIONS)
 
-    def tokens(self, name: str) -> tuple[int, ...]:
-        """The token, or tokens, of a role such as `eos_token_id`; none where it is missing."""
-        found = self.get(name, [])
+    def tokens(self, name: str, missing: int | None = None) -> tuple[int, ...]:
+        """The token, or tokens, of a role such as `eos_token_id`; none where it is null."""
+        found = self.config.get(name, missing)
+        found = [] if found is None else found
         found = found if isinstance(found, list) else [found]
         if not all(_within(x, int, -1, LARGEST) for x in found):
             raise self.error(f"{name} is to be a token or a list of tokens, not {found!r}")

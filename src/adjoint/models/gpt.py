@@ -187,5 +187,5 @@ def gpt2(fields: Fields, dtype: Any, rng: Rng) -> GPT:
     for block in net.h:
         block.attn.attn_dropout.p = attn
         block.attn.resid_dropout.p = block.mlp.dropout.p = resid
-    net.stop, net.pad = fields.tokens("eos_token_id"), next(iter(fields.tokens("pad_token_id")), None)
+    net.stop, net.pad = fields.tokens("eos_token_id", 50256), next(iter(fields.tokens("pad_token_id")), None)
     return net

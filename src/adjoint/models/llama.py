@@ -260,7 +260,10 @@ def _built(
         rng=rng, **options,
     )  # fmt: skip
     if built is Llama:
-        net.stop, net.pad = fields.tokens("eos_token_id"), next(iter(fields.tokens("pad_token_id")), None)
+        net.stop, net.pad = (
+            fields.tokens("eos_token_id", None if name == "Qwen2" else 2),
+            next(iter(fields.tokens("pad_token_id")), None),
+        )
     return net
 
 
