@@ -33,11 +33,16 @@ class Block(Module):
 
 
 class BasicBlock(Block):
-    """Two convolutions 3×3, the first with the stride (He et al. 2015, Figure 5 left)."""
+    """Two convolutions 3×3, the first with the stride (He et al. 2015, Figure 5 left): x (N, inputs, H, W).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.models.BasicBlock(4, 8, 2, rng=0)(np.ones((2, 4, 6, 6), "float32")).shape
+    (2, 8, 3, 3)
+    """
 
     expansion = 1
 
-    def __init__(self, inputs: int, planes: int, stride: int, dtype: Any, rng: Rng) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int = 1, dtype: Any = "float32", rng: Rng = None) -> None:
         self.conv1 = Conv2d(inputs, planes, 3, stride, 1, bias=False, dtype=dtype, rng=rng)
         self.bn1 = BatchNorm2d(planes, dtype=dtype)
         self.conv2 = Conv2d(planes, planes, 3, 1, 1, bias=False, dtype=dtype, rng=rng)
@@ -51,11 +56,16 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1×1 to fewer channels, 3×3 with the stride, 1×1 to four times as many (He et al. 2015, Figure 5 right)."""
+    """1×1 to `planes` channels, 3×3 with the stride, 1×1 to four times as many (He et al. 2015, Figure 5 right).
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.models.Bottleneck(4, 8, 2, rng=0)(np.ones((2, 4, 6, 6), "float32")).shape
+    (2, 32, 3, 3)
+    """
 
     expansion = 4
 
-    def __init__(self, inputs: int, planes: int, stride: int, dtype: Any, rng: Rng) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int = 1, dtype: Any = "float32", rng: Rng = None) -> None:
         outputs = self.expansion * planes
         self.conv1 = Conv2d(inputs, planes, 1, bias=False, dtype=dtype, rng=rng)
         self.bn1 = BatchNorm2d(planes, dtype=dtype)
