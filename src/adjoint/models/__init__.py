@@ -1,15 +1,12 @@
 """Whole networks, ready to train, and real architectures from their configuration."""
 
 from adjoint.models.bert import (
-    BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
-    BertModel,
-    RobertaConfig,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
-    RobertaModel,
 )
+from adjoint.models.bert_encoder import BertConfig, BertModel, RobertaConfig, RobertaModel
 from adjoint.models.checkpoint import load_checkpoint
 from adjoint.models.config import ARCHITECTURES, from_config
 from adjoint.models.encoder import EncoderClassifier
