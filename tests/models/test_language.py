@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 import adjoint as aj
 from tests.models import peers  # noqa: F401  # first of all: it keeps transformers offline
@@ -123,7 +126,8 @@ def test_rows_end_by_themselves() -> None:
     alone = net.generate(TOKENS[0], 20, 0.0, stop=[stop, 22])
     assert len(alone) <= 13
     assert alone[-1] in (stop, 22)
-    assert [int(new[0]) for new in net.stream(TOKENS[0], 20, temperature=0.0, stop=stop)] == free[0, 9 : first + 1].tolist()
+    one_by_one = [int(new[0]) for new in net.stream(TOKENS[0], 20, temperature=0.0, stop=stop)]
+    assert one_by_one == free[0, 9 : first + 1].tolist()
 
 
 # T5
@@ -195,6 +199,51 @@ def test_the_encoder_alone() -> None:
     with wide(), torch.no_grad():
         expected = reference.encoder(torch.tensor(TOKENS)).last_hidden_state
     np.testing.assert_allclose(found(TOKENS), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2 unscaled, untied", "llama with biases, tied", "mistral", "qwen2"])
+def test_folders_that_transformers_writes(name: str, tmp_path: Path) -> None:
+    reference = made(*CAUSAL[name](), "float32")
+    if hasattr(reference.config, "head_dim_"):
+        del reference.config.head_dim_
+    reference.save_pretrained(tmp_path)
+    with aj.nn.init.only_shapes():
+        net = aj.models.from_config(tmp_path)
+    assert aj.models.load_checkpoint(net, load_file(tmp_path / "model.safetensors"), assign=True) == ()
+    with torch.no_grad():
+        expected = reference(torch.tensor(TOKENS)).logits.numpy()
+    np.testing.assert_allclose(net(TOKENS), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", T5)
+def test_folders_of_t5(name: str, tmp_path: Path) -> None:
+    reference, _ = t5(name, "float32", gain=0.5)
+    reference.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    net = aj.models.from_config({**config, "tie_word_embeddings": name == "t5"})
+    aj.models.load_checkpoint(net, load_file(tmp_path / "model.safetensors"))
+    with torch.no_grad():
+        expected = reference(input_ids=torch.tensor(TOKENS), decoder_input_ids=torch.tensor(TOKENS)).logits.numpy()
+    np.testing.assert_allclose(net(TOKENS, TOKENS), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_gradients_on_every_backend() -> None:
+    net = opened(made(*CAUSAL["mistral"](), "float64"), "float64")
+
+    def loss(net: Any, tokens: Any, mask: Any) -> Any:
+        return aj.sum(net(tokens, mask)[:, -1] ** 2)
+
+    def arrays(grads: Any) -> list[Any]:
+        return [np.asarray(g) for _, g in grads.named_parameters()]
+
+    expected = arrays(aj.grad(loss)(net, TOKENS, MASK))
+    on_torch = arrays(aj.grad(loss)(net.to("torch"), torch.tensor(TOKENS), torch.tensor(MASK)))
+    import jax
+
+    on_jax = arrays(jax.jit(aj.grad(loss))(net.to("jax"), jax.numpy.asarray(TOKENS), jax.numpy.asarray(MASK)))
+    for x, y, z in zip(expected, on_torch, on_jax, strict=True):
+        np.testing.assert_allclose(y, x, rtol=1e-10, atol=1e-10 * np.abs(x).max())
+        np.testing.assert_allclose(z, x, rtol=1e-10, atol=1e-10 * np.abs(x).max())
 
 
 @pytest.mark.parametrize("both_ways", [True, False])

@@ -82,4 +82,4 @@ class CausalLM(Module):
     def stream(self, tokens: Any, n: int, **options: Any) -> Iterator[np.ndarray]:
         """The tokens that `generate` puts behind `tokens`, each (N,) as soon as it is known."""
         rows = host(tokens)
-        return stream(self, rows if rows.ndim == 2 else rows[None], n, **options)
+        return stream(self, rows[None] if rows.ndim == 1 else rows, n, **options)

@@ -180,8 +180,8 @@ def generated(net: Any, tokens: Any, n: int, **options: Any) -> Any:
     (5,)
     """
     rows = host(tokens)
-    whole = rows if rows.ndim == 2 else rows[None]
+    whole = rows[None] if rows.ndim == 1 else rows
     new = list(stream(net, whole, n, **options))
     found = np.concatenate([whole, np.stack(new, 1)], 1) if new else whole
-    found = found if rows.ndim == 2 else found[0]
+    found = found[0] if rows.ndim == 1 else found
     return xp.asarray(tokens, found) if is_array(tokens) and not isinstance(tokens, list) else found
