@@ -1,4 +1,4 @@
-"""The command line: `adjoint demo`, `adjoint train` and `adjoint doctor`."""
+"""The command line: `adjoint demo`, `train`, `open`, `generate` and `doctor`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; what the user can mend is told in one line, with exit status 1."""
+    from adjoint.errors import CheckpointError
+
     try:
         app()
-    except (ImportError, OSError) as error:
+    except (CheckpointError, ImportError, OSError) as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         sys.exit(1)
 
@@ -127,6 +129,82 @@ def _train(
     except CheckpointError as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
+
+
+TRUST = typer.Option(
+    "--trust-pickle", help="Execute the code that a PyTorch file may bring: only for files whose maker you trust."
+)
+
+
+@app.command("open")
+def _open(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder as Hugging Face lays them out, a file of weights (safetensors, .npz, .pt, .pth, .bin), or "
+            "an .onnx file.",
+            metavar="SOURCE",
+        ),
+    ],
+    every: Annotated[bool, typer.Option("--all", help="A line for every array; else alike layers share one.")] = False,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A field of config.json to pass over; may be given several times.")
+    ] = None,
+    trust_pickle: Annotated[bool, TRUST] = False,
+) -> None:
+    """Tell what a file or folder holds: the network, its parameters, its arrays.
+
+    Only names and shapes are read, so that a file of any size takes a moment and no memory.
+    """
+    from rich.console import Console
+
+    from adjoint.cli.opened import show
+
+    show(Console(), source, trust_pickle, every, ignore or ())
+
+
+@app.command("generate")
+def _generate(
+    model: Annotated[str, typer.Argument(help="A language model's folder, with its tokenizer.", metavar="MODEL")],
+    prompt: Annotated[str, typer.Option(help="How the text begins.")] = "",
+    n: Annotated[int, typer.Option("-n", "--tokens", min=1, help="How many tokens at most.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0: always the likeliest token; larger: more varied.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from so many likeliest tokens only.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Draw from the likeliest that have this probability.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another text.")] = 0,
+    backend: Annotated[Backends, typer.Option(help="What computes.")] = Backends.numpy,
+    dtype: Annotated[str, typer.Option(help="What it computes in, whatever the file has.")] = "float32",
+    trust_pickle: Annotated[bool, TRUST] = False,
+) -> None:
+    """Write text with a language model, as it is produced."""
+    from adjoint.cli.generation import generate
+
+    try:
+        count, seconds = generate(
+            lambda text: typer.echo(text, nl=False),
+            model,
+            prompt,
+            n,
+            seed=seed,
+            backend=backend.value,
+            dtype=dtype,
+            trust_pickle=trust_pickle,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+    except KeyboardInterrupt:
+        typer.echo()
+        raise typer.Exit(130) from None
+    except (TypeError, ValueError) as error:
+        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    typer.echo()
+    typer.secho(f"{count} tokens in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} a second", dim=True, err=True)
 
 
 @app.command("doctor")

@@ -133,18 +133,27 @@ def listed(names: Iterable[str]) -> str:
     >>> listed(["h.0.b", "h.1.b", "h.2.b", "w"])
     'h.{0…2}.b, w'
     """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for name in sorted(names, key=natural):
+    return ", ".join(told for told, _ in grouped(sorted(names, key=natural)))
+
+
+def grouped(names: Iterable[str], alike: Callable[[str], Any] = lambda name: None) -> list[tuple[str, list[str]]]:
+    """Names in groups, each with what tells it: three or more in a row that differ in a layer's number alone are one.
+
+    Those in a group give the same value of `alike`, which is asked of each name.
+
+    >>> grouped(["e", "h.0.b", "h.1.b", "h.2.b"], alike=lambda name: "float32")
+    [('e', ['e']), ('h.{0…2}.b', ['h.0.b', 'h.1.b', 'h.2.b'])]
+    """
+    groups: dict[Any, list[tuple[int, str]]] = {}
+    for name in names:
         found = re.search(r"(?<![^.])\d{1,9}(?![^.])", name)
-        key, number = (name, ""), -1
-        if found:
-            key, number = (name[: found.start()], name[found.end() :]), int(found[0])
-        groups.setdefault(key, []).append(number)
-    told = []
-    for (before, after), numbers in groups.items():
-        whole = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-        if len(numbers) > 2 and whole:
-            told.append(f"{before}{{{numbers[0]}…{numbers[-1]}}}{after}")
+        key: Any = (name[: found.start()], name[found.end() :], alike(name)) if found else name
+        groups.setdefault(key, []).append((int(found[0]) if found else 0, name))
+    told: list[tuple[str, list[str]]] = []
+    for key, members in groups.items():
+        first, last = members[0][0], members[-1][0]
+        if len(members) > 2 and [n for n, _ in members] == list(range(first, last + 1)):
+            told.append((f"{key[0]}{{{first}…{last}}}{key[1]}", [name for _, name in members]))
         else:
-            told += [f"{before}{'' if n < 0 else n}{after}" for n in numbers]
-    return ", ".join(told)
+            told += [(name, [name]) for _, name in members]
+    return told

@@ -1,0 +1,48 @@
+"""`adjoint generate`: text from a language model, written as it is produced."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adjoint.interop import Weights, open
+from adjoint.models.tokenizer import tokenizer
+
+
+def generate(
+    say: Callable[[str], object], source: str, prompt: str, n: int, *, seed: int = 0, backend: str = "numpy",
+    dtype: str = "float32", trust_pickle: bool = False, **how: Any,
+) -> tuple[int, float]:  # fmt: skip
+    """Say a prompt and the text that a model puts behind it, piece by piece; (tokens, seconds) that it took.
+
+    `how` are options of the model's `generate`. Raises what `aj.open` and `aj.models.tokenizer` raise, and TypeError
+    for a network that writes no text.
+    """
+    net = open(source, backend=backend, dtype=dtype, trust_pickle=trust_pickle)
+    if isinstance(net, Weights):
+        raise TypeError(f"{source} holds weights without a configuration: name a folder with config.json.")
+    if not hasattr(net, "generate"):
+        raise TypeError(f"{source} holds a {type(net).__name__}, which writes no text; language models do.")
+    words = tokenizer(source if os.path.isdir(source) else os.path.dirname(source) or ".")
+    tokens = words.encode(prompt)
+    if not len(tokens):
+        raise ValueError("generate: this tokenizer begins a text with nothing: give a --prompt.")
+    began, count = time.perf_counter(), 0
+    if not hasattr(net, "stream"):  # a model that reads the prompt apart, and answers
+        found = np.asarray(net.generate(tokens, n, key=seed, **how))
+        say(words.decode(found))
+        return len(found), time.perf_counter() - began
+    say(prompt)
+    shown = words.decode(tokens)
+    for new in net.stream(tokens, n, key=seed, **how):
+        tokens, count = np.append(tokens, new), count + 1
+        text = words.decode(tokens)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # else in the midst of a character
+            say(text[len(shown) :])
+            shown = text
+    say(words.decode(tokens)[len(shown) :])
+    return count, time.perf_counter() - began
