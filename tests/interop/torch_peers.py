@@ -127,4 +127,3 @@ def gradients(module: Any, net: Any, expected: Any, args: Any, kwargs: Any, limi
         peer = np.zeros(ours[k].shape) if peer is None else peer.numpy()
         error = np.abs(np.asarray(ours[k]) - peer).max(initial=0.0)
         assert error <= limit * max(np.abs(peer).max(initial=0.0), 0.1 * scale), f"gradient of {k}: off by {error:.2e}"
-

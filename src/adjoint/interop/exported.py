@@ -88,7 +88,8 @@ class Interface:
         sizes: dict[str, tuple[int, str]] = {}
         for name in {**self.given, **bound}:
             if name not in self.given:
-                if bound[name] is not None and bound[name] != self.signature.parameters[name].default:
+                default = self.signature.parameters[name].default
+                if bound[name] is not None and (is_array(bound[name]) or not same(bound[name], default)):
                     raise TypeError(f"{self.name}: {name} was not given when the program was exported.")
                 continue
             for title, wanted, x in paired(name, self.given[name], bound.get(name, ABSENT)):

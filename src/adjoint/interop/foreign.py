@@ -123,16 +123,37 @@ def _pushed(f: Function, i: int, part: int, ndim: int, v: Any, *operands: Any) -
     g, x = _along(f, i, part, operands), operands[i]
     try:
         return _each(lambda row: torch.func.jvp(g, (x,), (row.to(x.dtype),))[1], v, ndim)
-    except NotImplementedError:  # no forward mode: J v is the derivative of u ↦ ⟨Jᵀ u, v⟩
-        y, pull = torch.func.vjp(g, x)
-        return _each(lambda row: torch.func.vjp(lambda u: pull(u)[0], torch.zeros_like(y))[1](row)[0], v, ndim)
+    except (NotImplementedError, RuntimeError):  # no forward mode: J v is the derivative of u ↦ ⟨Jᵀ u, v⟩
+        y, pull = _pullback(g, x)
+        return _each(lambda row: _pullback(pull, torch.zeros_like(y))[1](row.to(x.dtype)), v, ndim)
 
 
 def _pulled(f: Function, i: int, part: int, ndim: int, u: Any, *operands: Any) -> Any:
+    y, pull = _pullback(_along(f, i, part, operands), operands[i])
+    return _each(lambda row: pull(row.to(y.dtype)), u, ndim)
+
+
+def _pullback(g: Function, x: Any) -> tuple[Any, Function]:
+    """g(x) and the adjoint of its derivative: by `torch.func`, or the graph where an operator knows only that."""
     import torch
 
-    y, pull = torch.func.vjp(_along(f, i, part, operands), operands[i])
-    return _each(lambda row: pull(row.to(y.dtype))[0], u, ndim)
+    try:
+        y, pull = torch.func.vjp(g, x)
+    except RuntimeError as error:
+        if "autograd.Function" not in str(error):
+            raise
+    else:
+        return y, lambda u: pull(u)[0]
+    with torch.enable_grad():
+        x = x.detach().requires_grad_() if not x.requires_grad else x
+        y = g(x)
+
+    def graph(u: Any) -> Any:
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(y, x, u, create_graph=u.requires_grad, retain_graph=True)
+        return found
+
+    return y, graph
 
 
 # PyTorch's functions on arrays of other backends
@@ -161,9 +182,7 @@ def computed(f: Function, arrays: Sequence[Array], name: str) -> Any:
 
         if any(isinstance(x, jax.core.Tracer) for x in arrays):
             outline = _mapped(lambda x: jax.ShapeDtypeStruct(tuple(x.shape), _numpy_dtype(x)), _shapes(f, arrays))
-            return jax.pure_callback(
-                functools.partial(_through_numpy, f), outline, *arrays, vmap_method="sequential"
-            )
+            return jax.pure_callback(functools.partial(_through_numpy, f), outline, *arrays, vmap_method="sequential")
     like = backend(next(type(x) for x in arrays if backend(type(x)).name == home))
     return _mapped(like.from_numpy, _through_numpy(f, *arrays))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -118,7 +119,8 @@ def _mode(module: Any, training: bool) -> Iterator[None]:
 
 def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic_shapes: Any) -> Any:
     try:
-        return torch.export.export(module, tuple(args), kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+        with contextlib.redirect_stderr(io.StringIO()):  # where it fails it prints all of the program
+            return torch.export.export(module, tuple(args), kwargs, dynamic_shapes=dynamic_shapes, strict=False)
     except Exception as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         line = source_line(str(error)) or _raised_at(error)
@@ -172,7 +174,7 @@ def _decompositions(torch: Any) -> Any:
 
 def ours(op: Any) -> bool:
     """Whether an operator is read as it is."""
-    name = f"{op._opname}.{op._overloadname}" if hasattr(op, "_opname") else ""
+    name = f"{op.namespace}.{op._opname}.{op._overloadname}".removeprefix("aten.") if hasattr(op, "_opname") else ""
     return bool(find(name, OPERATORS) or find(name, CREATION)) or getattr(op, "_opname", "") in RANDOM
 
 
@@ -296,7 +298,9 @@ def _replaced(x: Any, leaves: Iterator[Any]) -> Any:
     from torch.utils import _pytree as pytree
 
     if type(x) in pytree.SUPPORTED_NODES:
-        raise ExportError(f"from_torch: an input is a {type(x).__name__}; pass tensors, tuples, lists and dicts of them.")
+        raise ExportError(
+            f"from_torch: an input is a {type(x).__name__}; pass tensors, tuples, lists and dicts of them."
+        )
     return next(leaves)
 
 
@@ -310,7 +314,9 @@ def _results(name: str, program: Any, results: Sequence[Any]) -> tuple[Any, dict
         elif kind == "BUFFER_MUTATION":
             changes[spec.target] = value
         elif kind != "USER_INPUT_MUTATION":
-            raise ExportError(f"from_torch: {name} changes {spec.target} in forward ({kind}), which a module here cannot.")
+            raise ExportError(
+                f"from_torch: {name} changes {spec.target} in forward ({kind}), which a module here cannot."
+            )
     return _structured(program.call_spec.out_spec, iter(given)), changes
 
 

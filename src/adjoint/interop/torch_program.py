@@ -107,7 +107,7 @@ class Reader:
                 return args[0][args[1]]
             if any(_deferred([args, kwargs])):
                 return self._foreign(str(target), node, known, name, place(node))
-            return self._put(target, args, kwargs, name, place(node))
+            return self._put(target, args, kwargs, name, f"{getattr(target, '__name__', target)} {place(node)}")
         title = f"{target.namespace}.{target._opname}.{target._overloadname}"
         short = title.removeprefix("aten.")
         where = f"{title} {place(node)}"
@@ -293,9 +293,10 @@ def row_major(node: Any, where: str) -> None:
 
 def place(node: Any) -> str:
     """Where in the module, and in its source, a node stands: "in layers.0 (Linear), model.py:12"."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = stack[-1] if stack else ("", "")
-    kind = kind if isinstance(kind, str) else kind.__name__
+    stack = [
+        (path, str(getattr(kind, "__name__", kind))) for path, kind in (node.meta.get("nn_module_stack") or {}).values()
+    ]
+    path, kind = next(((p, k) for p, k in reversed(stack) if not p.startswith("_empty_")), ("", ""))
     text = f"in {path or 'the module'} ({kind.rpartition('.')[2]})" if kind else "in the program"
     line = source_line(node.meta.get("stack_trace"))
     return f"{text}, {line}" if line else text

@@ -40,4 +40,4 @@ def find(name: str, table: dict[str, Callable[..., Any]]) -> Callable[..., Any] 
     """
     if name in OTHERS or name.endswith((".out", "_out")):
         return None
-    return table.get(name) or table.get(name.partition(".")[0])
+    return table.get(name) or table.get(name.rpartition(".")[0])

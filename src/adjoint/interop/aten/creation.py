@@ -51,7 +51,9 @@ def _linspace(like: Array, start: Any, end: Any, steps: int, dtype: Any = None) 
 
 
 def _eye(like: Array, n: int, m: int | None = None, dtype: Any = None) -> Array:
-    return cast(xp.asarray(plain(like), np.eye(n, m, dtype=_numpy(0, name_of(dtype or DEFAULT)).dtype)), dtype or DEFAULT)
+    return cast(
+        xp.asarray(plain(like), np.eye(n, m, dtype=_numpy(0, name_of(dtype or DEFAULT)).dtype)), dtype or DEFAULT
+    )
 
 
 def _triangle(f: Callable[..., Any]) -> Entry:

@@ -320,4 +320,3 @@ INDEXING: dict[str, Entry] = {
         xp.any(xp.equal(xp.expand_dims(elements, -1), xp.reshape(test_elements, (-1,))), -1), invert
     ),
 }
-

@@ -135,9 +135,7 @@ def _by_batch(
     return y, mean, xp.rsqrt(variance + eps), *moved
 
 
-def _without_statistics(
-    input: Array, weight: Any, bias: Any, training: bool, momentum: float, eps: float
-) -> Any:
+def _without_statistics(input: Array, weight: Any, bias: Any, training: bool, momentum: float, eps: float) -> Any:
     return _by_batch(input, weight, bias, None, None, True, momentum, eps)[:3]
 
 
@@ -147,9 +145,7 @@ def _group_norm(
     return xp.group_norm(input, weight, bias, num_groups, eps)
 
 
-def _native_group_norm(
-    input: Array, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float
-) -> Any:
+def _native_group_norm(input: Array, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
     grouped = xp.reshape(plain(input), (N, group, -1))
     mean = xp.mean(grouped, -1)
     scale = xp.rsqrt(xp.var(grouped, -1) + eps)
@@ -194,9 +190,7 @@ def _loss(loss: Entry) -> Entry:
     return lambda self, target, reduction=1: loss(self, target, _reduction(reduction))
 
 
-def _nll(
-    self: Array, target: Array, weight: Any = None, reduction: int = 1, ignore_index: int = -100
-) -> Array:
+def _nll(self: Array, target: Array, weight: Any = None, reduction: int = 1, ignore_index: int = -100) -> Array:
     return xp.nll_loss(self, plain(target), _reduction(reduction), weight, ignore_index)
 
 

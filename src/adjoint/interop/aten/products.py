@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
 from adjoint.arrays.dispatch import Array
@@ -65,8 +67,6 @@ def _distances(x1: Array, x2: Array, p: float = 2.0, compute_mode: int | None = 
 
 def _pair_distances(self: Array, p: float = 2.0) -> Array:
     """‖xᵢ - xⱼ‖ for all pairs of rows i < j."""
-    import numpy as np
-
     i, j = np.triu_indices(self.shape[0], 1)
     like = plain(self)
     apart = xp.subtract(xp.take(self, xp.asarray(like, i), 0), xp.take(self, xp.asarray(like, j), 0))
@@ -87,6 +87,21 @@ def _power(self: Array, n: int) -> Array:
     return names.matrix_power(self, n)
 
 
+def _grouped(input: Array, weight: Array, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Array:
+    """Rows times the matrix of their group, (n, d) and (g, d, m); group i ends before row offs[i].
+
+    Every group's product is over all rows, those of others set to 0, so that no shape depends on values.
+    """
+    groups = weight.shape[0]
+    like = plain(input)
+    row = xp.asarray(like, np.arange(input.shape[0])[:, None])
+    owner = xp.sum(cast(xp.less_equal(plain(offs), row), "int64"), 1, True)
+    parts = [
+        xp.matmul(xp.where(xp.equal(owner, g), input, 0.0), xp.getitem(weight, g)) for g in range(groups)
+    ]  # fmt: skip
+    return functools.reduce(xp.add, parts)
+
+
 PRODUCTS: dict[str, Entry] = {
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "linalg_matmul"), _matmul),
     "dot": lambda self, tensor: xp.dot(self, tensor),
@@ -103,6 +118,8 @@ PRODUCTS: dict[str, Entry] = {
     "einsum": _einsum,
     "tensordot": _tensordot,
     "bilinear": _bilinear,
+    "_grouped_mm": _grouped,
+    "transformers.grouped_mm_fallback": _grouped,
     "kron": names.kron,
     "linalg_cross": _cross,
     "linalg_vecdot": lambda x, y, dim=-1: xp.sum(xp.multiply(x, y), dim),

@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
 from adjoint.arrays.dispatch import Array
-from adjoint.interop.aten.promotion import cast, floating, is_integral
+from adjoint.interop.aten.promotion import cast, floating, is_integral, name_of
 from adjoint.ops.define import plain
 
 Entry = Callable[..., Any]
@@ -184,6 +184,18 @@ def _running_product(self: Array, dim: int, dtype: Any = None) -> Array:
     return xp.moveaxis(xp.prod(square, -1), -1, dim % len(x.shape))
 
 
+def _histogram(self: Array, bins: int = 100, min: Any = 0, max: Any = 0) -> Array:
+    """How many entries lie in each of equal bins from min to max, the last one closed."""
+    if min == max:
+        raise NotImplementedError("histc without bounds takes them from the values: give min and max.")
+    x = xp.reshape(floating(plain(self)), (-1,))
+    place = xp.minimum(xp.floor((x - float(min)) * (bins / (max - min))), float(bins - 1))
+    inside = xp.logical_and(xp.greater_equal(x, float(min)), xp.less_equal(x, float(max)))
+    place = cast(xp.where(inside, place, 0.0), "int64")
+    counts = xp.segment_sum(xp.expand_dims(cast(inside, name_of(x.dtype)), 1), place, bins)
+    return cast(xp.reshape(counts, (bins,)), name_of(self.dtype))
+
+
 REDUCTIONS: dict[str, Entry] = {
     "sum": total,
     "mean": _mean,
@@ -229,4 +241,5 @@ REDUCTIONS: dict[str, Entry] = {
         self, ord, dim, keepdim, dtype
     ),
     "count_nonzero": _count_nonzero,
+    "histc": _histogram,
 }  # fmt: skip
