@@ -13,7 +13,7 @@ from adjoint.interop.aten.promotion import BOOL, FLOATING, INTEGER, category, na
 from adjoint.interop.graph import Graph, Step, Value
 
 KINDS = {BOOL: "truth values", INTEGER: "integers", FLOATING: "floating numbers"}
-ABSENT = object()
+ABSENT: Any = object()
 
 
 @dataclass(frozen=True)

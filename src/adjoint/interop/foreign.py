@@ -138,7 +138,7 @@ def _pullback(g: Function, x: Any) -> tuple[Any, Function]:
     import torch
 
     try:
-        y, pull = torch.func.vjp(g, x)
+        y, pull = torch.func.vjp(g, x)[:2]
     except RuntimeError as error:
         if "autograd.Function" not in str(error):
             raise

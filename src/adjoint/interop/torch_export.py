@@ -19,7 +19,7 @@ from adjoint.interop.torch_program import Reader, array_of, needed, source_line
 
 
 class ExportError(ValueError):
-    """A PyTorch module that has no single program for its inputs: says what stands in the way, where, and the remedy."""
+    """A PyTorch module that has no single program for its inputs: says what stands in the way, where, and what to do."""
 
 
 def from_torch(
@@ -33,8 +33,9 @@ def from_torch(
     arrays are fixed. Results keep their structure; named ones (dataclasses, transformers' outputs) become dicts. An
     input that the module changes in place is left as it is.
 
-    Sizes are those of the examples, unless `dynamic_shapes` (PyTorch's) frees some. The module is exported in evaluation
-    mode; with `training` in training mode, where batch statistics are computed and running ones written back.
+    Sizes are those of the examples, unless `dynamic_shapes` (PyTorch's) frees some. The module is exported in
+    evaluation mode; with `training` in training mode, where batch statistics are computed and running ones written
+    back.
 
     An operator that has no counterpart here is computed by PyTorch, its derivative too (`torch.func`): a warning names
     it and where it occurs, and so does `fallbacks` of the result. Raises `ExportError` for a module without a single
@@ -162,7 +163,8 @@ def _decompositions(torch: Any) -> Any:
     from torch._decomp import decomposition_table
 
     table = torch.export.default_decompositions()
-    for op, rule in decomposition_table.items():
+    known: Any = decomposition_table
+    for op, rule in known.items():
         simpler = rule.__module__.startswith("torch._decomp")  # others end in PyTorch's own primitives
         if simpler and op.namespace == "aten" and op not in table and not ours(op):
             table[op] = rule
@@ -213,7 +215,7 @@ def _assembled(
     kept = {k: x for k, x in reader.constants.items() if k in wanted}
     given = _interface(program, args, kwargs, operands[len(operands) - _user_inputs(program) :])
     interface = Interface(name, _plain(signature), signature.bind(*given[0], **given[1]).arguments, arrays)
-    fallbacks = [where for where in reader.fallbacks.values()]
+    fallbacks = list(reader.fallbacks.values())
     net = Exported(interface, inputs, result, changes, steps, parameters, buffers, kept, fallbacks)
     for second, own in first.items():
         net.tie(second, own)
@@ -241,10 +243,10 @@ def _arrays(torch: Any, module: Any, program: Any) -> tuple[dict[str, Array], di
             ties[name] = names[id(tensor)]
         parameters[_allowed(name)] = made[id(tensor)]
     saved = set(module.state_dict())
-    buffers, constants = {}, {}
+    buffers: dict[str, Array] = {}
+    constants: dict[str, Array] = {}
     for name, tensor in module.named_buffers(remove_duplicate=False):
         (buffers if name in saved else constants)[_allowed(name)] = array_of(tensor, name)
-    lost = {}
     for spec in program.graph_signature.input_specs:
         if spec.kind.name == "CONSTANT_TENSOR":
             constants[_allowed(spec.target)] = array_of(program.constants[spec.target], spec.target)

@@ -275,7 +275,7 @@ def _with(nest: Any, given: Mapping[str, Any]) -> Any:
 
 def needed(steps: Sequence[Step], result: Any) -> tuple[list[Step], set[str]]:
     """The steps that the result depends on, and the names of all values that they and it take."""
-    wanted = set(_values(result))
+    wanted: set[str] = set(_values(result))
     kept: list[Step] = []
     for step in reversed(steps):
         if wanted & set(step.outputs):

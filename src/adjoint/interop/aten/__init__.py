@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adjoint.interop.aten.creation import CREATION, LIKE, RANDOM
+from adjoint.interop.aten.creation import CREATION as CREATION
+from adjoint.interop.aten.creation import LIKE
+from adjoint.interop.aten.creation import RANDOM as RANDOM
 from adjoint.interop.aten.elementwise import ELEMENTWISE
 from adjoint.interop.aten.indexing import INDEXING
 from adjoint.interop.aten.layers import LAYERS

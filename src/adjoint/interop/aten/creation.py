@@ -111,7 +111,5 @@ LIKE: dict[str, Entry] = {
 }
 
 RANDOM = frozenset(
-    "rand randn randint randperm rand_like randn_like randint_like bernoulli normal normal_functional uniform "
-    "exponential cauchy log_normal geometric random multinomial poisson dropout native_dropout feature_dropout "
-    "alpha_dropout feature_alpha_dropout rrelu_with_noise_functional".split()
+    ["rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "normal_functional", "uniform", "exponential", "cauchy", "log_normal", "geometric", "random", "multinomial", "poisson", "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "rrelu_with_noise_functional"]
 )

@@ -11,7 +11,14 @@ from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
 from adjoint.arrays.dispatch import FUNCTIONS, Array
 from adjoint.interop.aten.promotion import (
-    FLOATING, NUMBERS, cast, category, floating, is_integral, name_of, promoted,
+    FLOATING,
+    NUMBERS,
+    cast,
+    category,
+    floating,
+    is_integral,
+    name_of,
+    promoted,
 )  # fmt: skip
 from adjoint.ops.define import plain
 
@@ -126,7 +133,9 @@ def _where(condition: Array, self: Any, other: Any) -> Array:
 
 
 def _masked_fill(self: Array, mask: Array, value: Any) -> Array:
-    return xp.where(mask, value if type(value) in NUMBERS else cast(value, name_of(self.dtype)), self)
+    if type(value) in NUMBERS:
+        return xp.where(mask, bool(value) if name_of(self.dtype) == "bool" else value, self)
+    return xp.where(mask, cast(value, name_of(self.dtype)), self)
 
 
 def _clamp(self: Array, min: Any = None, max: Any = None) -> Array:
@@ -196,8 +205,17 @@ def _isinf(self: Array) -> Array:
 
 
 def _copysign(self: Any, other: Any) -> Array:
-    x, y = (floating(part) for part in promoted(self, other))
-    return xp.multiply(xp.abs(x), xp.where(xp.less(y, 0.0), -1.0, xp.where(xp.less(1.0 / y, 0.0), -1.0, 1.0)))
+    x, y = _arrays(*(floating(part) for part in promoted(self, other)))
+    negative = xp.logical_or(xp.less(y, 0.0), xp.less(1.0 / y, 0.0))  # -0 is known by its reciprocal
+    size = xp.abs(x)
+    return xp.where(negative, xp.negative(size), size)
+
+
+def _arrays(x: Any, y: Any) -> tuple[Array, Array]:
+    """Both as arrays, where one is a number."""
+    if type(y) in NUMBERS:
+        y = xp.full(plain(x), (), y)
+    return x, y
 
 
 def _relu(self: Array) -> Array:
@@ -238,9 +256,12 @@ ELEMENTWISE: dict[str, Entry] = {
         "selu softsign tanhshrink",
         real,
     ),
-    **same("abs neg=negative sign sgn=sign square logical_not isfinite isnan", plainly),
+    "sign": lambda self: self if name_of(self.dtype) == "bool" else xp.sign(self),
+    "sgn": lambda self: self if name_of(self.dtype) == "bool" else xp.sign(self),
+    **same("abs neg=negative square logical_not isfinite isnan", plainly),
     **same("floor ceil", whole),
-    **same("hardswish relu6 hardtanh leaky_relu gelu hardshrink softshrink celu threshold glu", plainly),
+    **same("hardswish relu6 leaky_relu gelu hardshrink softshrink celu threshold glu", plainly),
+    "hardtanh": lambda self, min_val=-1.0, max_val=1.0: cast(xp.hardtanh(self, min_val, max_val), name_of(self.dtype)),
     **same(
         "mul=multiply maximum minimum fmax=maximum fmin=minimum eq=equal ne=not_equal lt=less le=less_equal "
         "gt=greater ge=greater_equal",

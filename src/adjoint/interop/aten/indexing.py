@@ -125,6 +125,18 @@ def _mean_where(count: Array, total: Array, otherwise: Array) -> Array:
     return xp.where(xp.not_equal(count, 0), mean, otherwise)
 
 
+def of_vectors(f: Entry) -> Entry:
+    """f along an axis, of arrays without axes as of those with one entry."""
+
+    def entry(self: Array, dim: int, *rest: Any, **options: Any) -> Array:
+        if self.shape:
+            return f(self, dim, *rest, **options)
+        vectors = [xp.reshape(x, (1,)) if hasattr(x, "shape") and not x.shape else x for x in rest]
+        return xp.reshape(f(xp.reshape(self, (1,)), 0, *vectors, **options), ())
+
+    return entry
+
+
 def _index_along(dim: int, x: Array, src: Array) -> tuple[Array, Array]:
     """Both with the axis in front."""
     return xp.moveaxis(x, dim, 0), xp.moveaxis(src, dim, 0)
@@ -154,6 +166,8 @@ def _index_fill(self: Array, dim: int, index: Array, value: Any) -> Array:
 def _gather(self: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
     if not self.shape:
         return xp.broadcast_to(self, tuple(index.shape))
+    if not index.shape:
+        return xp.squeeze(_gather(self, 0, xp.reshape(plain(index), (1,))), 0)
     axis = dim % len(self.shape)
     part = tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(index.shape))
     whole = all(k == slice(None) or k.stop == n for k, n in zip(part, self.shape, strict=True))
@@ -173,8 +187,6 @@ def _added(self: Array, dim: int, index: Array, src: Array) -> Array:
 def _scatter(self: Array, dim: int, index: Array, src: Any, reduce: str | None = None) -> Array:
     if reduce is not None:
         return _scatter_reduce(self, dim, index, src, {"add": "sum", "multiply": "prod"}[reduce])
-    if not self.shape:
-        return xp.reshape(_scatter(xp.reshape(self, (1,)), 0, xp.reshape(index, (1,)), _vector(src)), ())
     if name_of(self.dtype) == "bool":
         src = src if type(src) in NUMBERS else cast(src, "int32")
         return cast(_scatter(cast(self, "int32"), dim, index, src), "bool")
@@ -184,13 +196,7 @@ def _scatter(self: Array, dim: int, index: Array, src: Any, reduce: str | None =
     return _mean_where(_added(self, dim, index, ones), _added(self, dim, index, src), self)
 
 
-def _vector(src: Any) -> Any:
-    return src if type(src) in NUMBERS else xp.reshape(src, (1,))
-
-
 def _scatter_add(self: Array, dim: int, index: Array, src: Array) -> Array:
-    if not self.shape:
-        return xp.add(self, xp.reshape(src, ()))
     return xp.add(self, _added(self, dim, index, src))
 
 
@@ -221,7 +227,8 @@ def _scatter_reduce(self: Array, dim: int, index: Array, src: Array, reduce: str
 
 
 def _masked_scatter(self: Array, mask: Array, source: Array) -> Array:
-    mask = xp.broadcast_to(plain(mask), tuple(self.shape))
+    shape = np.broadcast_shapes(tuple(self.shape), tuple(mask.shape))
+    self, mask = xp.broadcast_to(self, shape), xp.broadcast_to(plain(mask), shape)
     flat = xp.reshape(cast(mask, "int64"), (-1,))
     place = xp.maximum(xp.subtract(xp.cumulative_sum(flat, 0), 1), 0)
     taken = xp.take(xp.reshape(cast(source, name_of(self.dtype)), (-1,)), place, 0)
@@ -283,7 +290,7 @@ def _bucketize(self: Any, boundaries: Array, out_int32: bool = False, right: boo
     """How many boundaries lie below an entry (or are equal, where `right`)."""
     x, edges = promoted(xp.expand_dims(self, -1), boundaries)
     below = xp.less_equal(edges, x) if right else xp.less(edges, x)
-    return xp.sum(cast(below, "int32" if out_int32 else "int64"), -1)
+    return cast(xp.sum(cast(below, "int64"), -1), "int32" if out_int32 else "int64")
 
 
 INDEXING: dict[str, Entry] = {
@@ -294,17 +301,17 @@ INDEXING: dict[str, Entry] = {
     "index_select": lambda self, dim, index: (
         xp.take(self, xp.reshape(plain(index), (-1,)), dim) if self.shape else self
     ),
-    "index_add": _index_add,
-    "index_copy": _index_copy,
-    "index_fill": _index_fill,
+    "index_add": of_vectors(_index_add),
+    "index_copy": of_vectors(_index_copy),
+    "index_fill": of_vectors(_index_fill),
     "gather": _gather,
     "take": lambda self, index: xp.take(xp.reshape(self, (-1,)), plain(index), 0),
     "take_along_dim": lambda self, indices, dim=None: (
         xp.take(xp.reshape(self, (-1,)), plain(indices), 0) if dim is None else xp.take_along(self, plain(indices), dim)
     ),
-    "scatter": _scatter,
-    "scatter_add": _scatter_add,
-    "scatter_reduce": _scatter_reduce,
+    "scatter": of_vectors(_scatter),
+    "scatter_add": of_vectors(_scatter_add),
+    "scatter_reduce": of_vectors(_scatter_reduce),
     "masked_scatter": _masked_scatter,
     "masked_select": _masked_select,
     "nonzero": _nonzero,

@@ -146,7 +146,7 @@ def _group_norm(
 
 
 def _native_group_norm(input: Array, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
-    grouped = xp.reshape(plain(input), (N, group, -1))
+    grouped = xp.reshape(plain(input), (N, group, C // group * HxW))
     mean = xp.mean(grouped, -1)
     scale = xp.rsqrt(xp.var(grouped, -1) + eps)
     return xp.group_norm(input, weight, bias, group, eps), mean, scale

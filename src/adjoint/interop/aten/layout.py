@@ -12,7 +12,6 @@ from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
 from adjoint.arrays.dispatch import Array
 from adjoint.arrays.torch_names import sliding
-from adjoint.errors import ShapeError
 from adjoint.interop.aten.promotion import cast, name_of, promoted
 from adjoint.ops.define import plain
 from adjoint.transforms import stop_gradient
@@ -97,9 +96,7 @@ def _constant_pad(self: Array, pad: Sequence[int], value: Any = 0) -> Array:
     pairs = [(0, 0)] * (len(self.shape) - len(pairs)) + pairs
     longer = [(max(a, 0), max(b, 0)) for a, b in pairs]
     x = xp.pad(self, longer, value) if any(map(any, longer)) else self
-    if all(min(pair) >= 0 for pair in pairs):
-        return x
-    return xp.getitem(x, tuple(slice(max(-a, 0), n + min(b, 0)) for (a, b), n in zip(pairs, x.shape, strict=True)))
+    return _cut(x, pairs)
 
 
 def _padding(mode: str) -> Entry:
@@ -108,11 +105,17 @@ def _padding(mode: str) -> Entry:
     def entry(self: Array, padding: Sequence[int]) -> Array:
         pairs = list(zip(padding[::2], padding[1::2], strict=True))[::-1]
         pairs = [(0, 0)] * (len(self.shape) - len(pairs)) + pairs
-        if any(min(pair) < 0 for pair in pairs):
-            raise ShapeError(f"{mode} padding: {list(padding)} would cut.")
-        return names.padded(self, pairs, mode, 0.0)
+        x = names.padded(self, [(max(a, 0), max(b, 0)) for a, b in pairs], mode, 0.0)
+        return _cut(x, pairs)
 
     return entry
+
+
+def _cut(x: Array, pairs: Sequence[tuple[int, int]]) -> Array:
+    """x without the entries that negative padding leaves out."""
+    if all(min(pair) >= 0 for pair in pairs):
+        return x
+    return xp.getitem(x, tuple(slice(max(-a, 0), n + min(b, 0)) for (a, b), n in zip(pairs, x.shape, strict=True)))
 
 
 def _pad(self: Array, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Array:
@@ -236,7 +239,9 @@ LAYOUT: dict[str, Entry] = {
     **{f"replication_pad{n}d": _padding("edge") for n in (1, 2, 3)},
     "_pad_circular": _padding("wrap"),
     "as_strided": _as_strided,
-    "unfold": lambda self, dimension, size, step: sliding(self, dimension, size, step),
+    "unfold": lambda self, dimension, size, step: (
+        sliding(self, dimension, size, step) if self.shape else xp.reshape(self, (1,))
+    ),
     "flip": lambda self, dims: xp.flip(self, tuple(dims)) if len(dims) and self.shape else self,
     "roll": _roll,
     "rot90": lambda self, k=1, dims=(0, 1): _rotated(self, k % 4, dims),

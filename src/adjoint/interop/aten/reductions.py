@@ -145,6 +145,8 @@ def _topk(self: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool
 
 
 def _kthvalue(self: Array, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    if not self.shape:
+        return _sorted(self)
     order = xp.sort_order(plain(self), dim)
     place = xp.getitem(order, (*(slice(None),) * (dim % len(self.shape)), slice(k - 1, k)))
     values = xp.take_along(self, place, dim)
