@@ -18,8 +18,8 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     return rng.random((64, 1, 28, 28), "float32"), rng.integers(0, 10, 64)
 
 
-def with_adjoint() -> Callable[[], object]:
-    """This library on NumPy."""
+def with_adjoint(halves: bool = False) -> Callable[[], object]:
+    """This library on NumPy, on the batch as a whole or on a half of it in each of two threads."""
     from adjoint import nn
 
     x, t = batch()
@@ -28,7 +28,7 @@ def with_adjoint() -> Callable[[], object]:
         nn.Conv2d(32, 64, 3, padding=1, rng=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(3136, 128, rng=2), nn.ReLU(), nn.Linear(128, 10, rng=3),
     )  # fmt: skip
-    return peers.adjoint_step(net, x, t)
+    return peers.adjoint_step(net, x, t, halves=halves)
 
 
 def torch_net() -> Any:
@@ -73,7 +73,13 @@ def with_jax() -> Callable[[], object]:
     return peers.jax_step(logits, (weights, biases), *batch())
 
 
-WORKERS = {"adjoint": with_adjoint, "torch": with_torch, "compile": with_torch_compile, "jax": with_jax}
+WORKERS = {
+    "halves": lambda: with_adjoint(halves=True),
+    "adjoint": with_adjoint,
+    "torch": with_torch,
+    "compile": with_torch_compile,
+    "jax": with_jax,
+}
 
 
 def main(rounds: int = 9, repeats: int = 12) -> dict[str, float]:

@@ -20,12 +20,12 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
-def with_adjoint() -> Callable[[], object]:
-    """This library on NumPy."""
+def with_adjoint(halves: bool = False) -> Callable[[], object]:
+    """This library on NumPy, on the batch as a whole or on a half of it in each of two threads."""
     from adjoint.models import GPT
 
     net = GPT(VOCABULARY, LENGTH, n_layer=LAYERS, n_head=HEADS, n_embd=WIDTH, rng=0)
-    return peers.adjoint_step(net, *batch(), flat=True)
+    return peers.adjoint_step(net, *batch(), flat=True, halves=halves)
 
 
 def torch_net() -> Any:
@@ -107,7 +107,13 @@ def with_jax() -> Callable[[], object]:
     return peers.jax_step(logits, params, x, t.reshape(-1))
 
 
-WORKERS = {"adjoint": with_adjoint, "torch": with_torch, "compile": with_torch_compile, "jax": with_jax}
+WORKERS = {
+    "halves": lambda: with_adjoint(halves=True),
+    "adjoint": with_adjoint,
+    "torch": with_torch,
+    "compile": with_torch_compile,
+    "jax": with_jax,
+}
 
 
 def main(rounds: int = 7, repeats: int = 4) -> dict[str, float]:

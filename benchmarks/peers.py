@@ -10,28 +10,32 @@ import numpy as np
 from benchmarks.harness import Peer
 
 PEERS = [
-    Peer("adjoint", "adjoint on NumPy"),
+    Peer("halves", "adjoint on NumPy, a half of the batch a core"),
+    Peer("adjoint", "adjoint on NumPy, the batch as a whole"),
     Peer("torch", "PyTorch eager, fused AdamW"),
     Peer("compile", "PyTorch torch.compile"),
     Peer("jax", "JAX jit"),
 ]
 
 
-def adjoint_step(net: Any, x: np.ndarray, t: np.ndarray, flat: bool = False) -> Callable[[], object]:
-    """This library's; `flat` puts all positions of a sequence in one axis for the loss."""
+def adjoint_step(
+    net: Any, x: np.ndarray, t: np.ndarray, flat: bool = False, halves: bool = False
+) -> Callable[[], object]:
+    """This library's; `flat` puts all positions of a sequence in one axis for the loss, `halves` works on two parts."""
     import adjoint as aj
 
     state = [net, aj.optim.AdamW(net, lr=1e-3)]
-    classes = t.reshape(-1)
+    middle = len(x) // 2
+    batches = [(x[:middle], t[:middle]), (x[middle:], t[middle:])]
 
-    def loss(net: Any) -> Any:
+    def loss(net: Any, x: Any, t: Any) -> Any:
         logits = net(x)
-        return aj.cross_entropy(aj.reshape(logits, (-1, logits.shape[-1])) if flat else logits, classes)
+        return aj.cross_entropy(aj.reshape(logits, (-1, logits.shape[-1])) if flat else logits, t.reshape(-1))
 
-    loss_and_grad = aj.value_and_grad(loss)
+    whole, parted = aj.value_and_grad(loss), aj.optim.accumulate(loss, workers=2)
 
     def step() -> object:
-        value, grads = loss_and_grad(state[0])
+        value, grads = parted(state[0], batches) if halves else whole(state[0], x, t)
         state[:] = state[1].step(state[0], grads)
         return value
 

@@ -12,7 +12,11 @@ import adjoint
 
 def public(module: ModuleType, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of every public class, function and module, those of the modules inside too."""
-    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    own = [
+        name
+        for name, value in vars(module).items()
+        if name[0] != "_" and getattr(value, "__module__", None) == module.__name__
+    ]
     for name in getattr(module, "__all__", own):
         value = getattr(module, name)
         if inspect.ismodule(value):

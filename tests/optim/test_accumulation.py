@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import jax
@@ -38,6 +39,48 @@ def test_equals_the_large_batch(sizes: list[int]) -> None:
     batches = [(x[end - n : end], y[end - n : end]) for n, end in zip(sizes, ends, strict=True)]
     expected = aj.value_and_grad(loss)(network(), x, y)
     assert_same(aj.optim.accumulate(loss)(network(), batches), expected, len(x))
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), workers=st.integers(2, 3))
+def test_workers_equal_the_large_batch(sizes: list[int], workers: int) -> None:
+    ends = np.cumsum(sizes)
+    x, y = DATA.x[: ends[-1]].astype("float64"), DATA.y[: ends[-1]]
+    batches = [(x[end - n : end], y[end - n : end]) for n, end in zip(sizes, ends, strict=True)]
+    expected = aj.value_and_grad(loss)(network(), x, y)
+    assert_same(aj.optim.accumulate(loss, workers=workers)(network(), batches), expected, len(x))
+
+
+def test_workers_are_threads_that_share_nothing() -> None:
+    """Large enough for the compiled kernels, which would use all cores; a failure in one ends all and is told."""
+    net = aj.models.GPT(11, 64, n_layer=1, n_head=2, n_embd=64, rng=0)
+    tokens = np.random.default_rng(0).integers(0, 11, (4, 65))
+    seen = set()
+
+    def mean_loss(net: Any, x: Any) -> Any:
+        seen.add(threading.get_ident())
+        return net.loss(x[:, :-1], x[:, 1:])
+
+    got = aj.optim.accumulate(mean_loss, workers=2)(net, [(tokens[:2],), (tokens[2:],)])
+    assert len(seen) == 2
+    for a, b in zip(
+        *(aj.trees.flatten(tree)[0] for tree in (got, aj.value_and_grad(mean_loss)(net, tokens))), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=0, atol=64 * np.finfo("float32").eps)
+    assert all(p.flags.writeable for p in net.parameters())
+    with pytest.raises(aj.ShapeError):
+        aj.optim.accumulate(mean_loss, workers=2)(net, [(tokens[:2],), (np.zeros((2, 99), int),)])
+    assert all(p.flags.writeable for p in net.parameters())
+
+
+def test_workers_refuse_state_that_goes_from_batch_to_batch() -> None:
+    net = aj.nn.Sequential(aj.nn.Linear(3, 3, rng=0), aj.nn.Dropout(0.5, rng=0))
+    batches = [(np.ones((2, 3), "float32"),)] * 2
+    half = aj.optim.accumulate(lambda net, x: aj.mean(net(x)), workers=2)
+    with pytest.raises(ValueError, match="buffer"):
+        half(net, batches)
+    half(net.eval(), batches)
+    with pytest.raises(ValueError, match="workers"):
+        aj.optim.accumulate(loss, workers=0)
 
 
 @settings(max_examples=15)

@@ -102,6 +102,7 @@ from adjoint.arrays.numpy.normalization import (  # noqa: F401
 from adjoint.arrays.numpy.pooling import max_pool, pick, place, resample  # noqa: F401
 from adjoint.arrays.numpy.positions import rotate  # noqa: F401
 from adjoint.arrays.numpy.random import random_bits, random_mask  # noqa: F401
+from adjoint.arrays.numpy.threads import together  # noqa: F401
 from adjoint.arrays.numpy.updates import (  # noqa: F401
     adadelta_update,
     adafactor_update,
@@ -211,7 +212,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     shape = x.shape
     if len(shape) > 2:  # matmul would make a product for each matrix in x
         x = x.reshape(math.prod(shape[:-1]), shape[-1])
-    y = matmul(x, weight.T)
+    y = np.dot(x, weight.T)  # as matmul, but letting other threads run meanwhile
     if len(shape) > 2:
         y = y.reshape(*shape[:-1], y.shape[-1])
     if bias is not None:
@@ -223,7 +224,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def weight_product(x: Any, u: Any) -> Any:
-    return matmul(products.rows(x).T, products.rows(u))
+    return np.dot(products.rows(x).T, products.rows(u))
 
 
 def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
 _lock = threading.Lock()
 _users = 0
 _before = 1
+_own = threading.local()  # whether this thread has its share of the work already, and is not to share it again
 
 
 @functools.cache
@@ -60,8 +61,8 @@ def shared(work: Callable[[int, int], Any], n: int) -> list[Any]:
     >>> shared(lambda start, stop: (start, stop), 1)
     [(0, 1)]
     """
-    if n == 1:
-        return [work(0, 1)]
+    if n == 1 or getattr(_own, "share", False):
+        return [work(0, n)]
     with single() as threads:
         count = max(1, min(threads, n))
         ends = [n * i // count for i in range(count + 1)]
@@ -69,9 +70,32 @@ def shared(work: Callable[[int, int], Any], n: int) -> list[Any]:
         return [work(0, ends[1]), *(x.result() for x in others)]
 
 
+def together(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    """[work(), …] at the same time, each in a thread, and inside each everything in that thread alone.
+
+    >>> together([lambda: 1, lambda: 2])
+    [1, 2]
+    """
+    with single():
+        others = [pool(len(works) - 1).submit(_alone, work) for work in works[1:]]
+        try:
+            first = _alone(works[0])
+        finally:
+            wait(others)
+    return [first, *[x.result() for x in others]]
+
+
+def _alone(work: Callable[[], Any]) -> Any:
+    _own.share = True
+    try:
+        return work()
+    finally:
+        _own.share = False
+
+
 def parts(work: Callable[[int, int], Any], n: int, grain: int) -> None:
     """work(start, stop) on parts of range(n), `grain` each at least, as many as BLAS has threads, at the same time."""
-    library = blas()
+    library = None if getattr(_own, "share", False) else blas()
     count = min(library.get_num_threads() if library else 1, n // grain)
     if count < 2:
         work(0, n)
