@@ -164,6 +164,56 @@ def test_fields_may_be_passed_over_by_name() -> None:
     aj.models.from_config({**SMALL, "twist": None, "torch_dtype": "bfloat16", "id2label": {"0": "no"}}, rng=0)
 
 
+COMMON = {"_name_or_path": "x", "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "initializer_range": 0.02,
+          "rms_norm_eps": 1e-5, "transformers_version": "4.40.0", "use_cache": True, "torch_dtype": "bfloat16",
+          "vocab_size": 9, "hidden_size": 8, "intermediate_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2,
+          "num_key_value_heads": 1, "max_position_embeddings": 4096, "tie_word_embeddings": False}  # fmt: skip
+AS_PUBLISHED = {
+    "distilgpt2": {
+        **GPT2, "_num_labels": 1, "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"],
+        "attn_pdrop": 0.1, "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256,
+        "id2label": {"0": "LABEL_0"}, "initializer_range": 0.02, "label2id": {"LABEL_0": 0}, "layer_norm_epsilon": 1e-05, "resid_pdrop": 0.1,
+        "summary_activation": None, "summary_first_dropout": 0.1, "summary_proj_to_labels": True,
+        "summary_type": "cls_index", "summary_use_proj": True,
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+    },
+    "Llama 1": {**COMMON, "model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_sequence_length": 2048,
+                "pad_token_id": 0},
+    "Llama-2": {**COMMON, "model_type": "llama", "pretraining_tp": 1, "rope_scaling": None, "rope_theta": 10000.0},
+    "Llama-3.1": {
+        **COMMON, "model_type": "llama", "attention_bias": False, "attention_dropout": 0.0, "mlp_bias": False,
+        "rope_theta": 500000.0, "eos_token_id": [7, 8],
+        "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    },
+    "Mistral": {**COMMON, "model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None,
+                "rope_theta": 1000000.0, "attention_dropout": 0.0, "head_dim": 128},
+    "Qwen2.5": {**COMMON, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0,
+                "max_window_layers": 28, "sliding_window": 131072, "use_sliding_window": False, "use_mrope": False,
+                "rope_theta": 1000000.0},
+    "T5": {**T5, "architectures": ["T5ForConditionalGeneration"], "decoder_start_token_id": 0, "dropout_rate": 0.1,
+           "eos_token_id": 1, "initializer_factor": 1.0, "is_encoder_decoder": True, "layer_norm_epsilon": 1e-06,
+           "n_positions": 512, "output_past": True, "pad_token_id": 0, "relative_attention_num_buckets": 32,
+           "task_specific_params": {"summarization": {"num_beams": 4}}},
+    "Flan-T5": {**T5, "architectures": ["T5ForConditionalGeneration"], "dense_act_fn": "gelu_new", "is_gated_act": True,
+                "feed_forward_proj": "gated-gelu", "num_decoder_layers": 6, "relative_attention_max_distance": 128,
+                "tie_word_embeddings": False, "output_past": True, "decoder_start_token_id": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AS_PUBLISHED)
+def test_the_fields_of_published_configurations_are_known(name: str) -> None:
+    net = laid_out(AS_PUBLISHED[name])
+    if name == "Llama-3.1":
+        assert net.stop == (7, 8)
+        assert net.model.layers[0].self_attn.rotate.kind == "llama3"
+    if name == "Mistral":
+        assert net.model.layers[0].self_attn.left is None
+    if name == "Flan-T5":
+        assert net.scale == 1.0
+        assert net.lm_head.weight is not net.shared.weight
+
+
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with pytest.raises(FileNotFoundError):

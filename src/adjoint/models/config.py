@@ -35,7 +35,8 @@ ARCHITECTURES: dict[str, str] = {
 
 # What a configuration says besides the function of its network: where it is from, how it was trained, what to generate.
 _NAMES = """
-_attn_implementation _commit_hash _name_or_path architectures attn_implementation auto_map begin_suppress_tokens
+_attn_implementation _commit_hash _name_or_path _num_labels architectures attn_implementation auto_map
+begin_suppress_tokens
 bos_token_id chunk_size_feed_forward cls_token_id custom_pipelines decoder_start_token_id diversity_penalty do_sample
 dtype early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
 forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label ignore_index initializer_factor
@@ -46,6 +47,13 @@ return_dict_in_generate sep_token_id suppress_tokens task_specific_params temper
 top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
 """
 BOOKKEEPING = frozenset(_NAMES.split())
+OFF = {  # additions that are off at these values
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+    "use_mrope": False,
+}
 FILE_LIMIT = 1 << 24  # bytes of a config.json
 LARGEST = 1 << 31  # of any size in a configuration
 HUGE = sys.float_info.max  # of numbers: finite
@@ -154,7 +162,8 @@ class Fields:
     def __init__(self, config: Mapping[str, Any], ignore: Collection[str] = ()) -> None:
         self.config = config
         self.source = f"{config.get('model_type', '(no model_type)')} configuration"
-        self.left = {k for k, v in config.items() if v is not None} - BOOKKEEPING - set(ignore)
+        told = {k for k, v in config.items() if v is not None and not (k in OFF and v == OFF[k])}
+        self.left = told - BOOKKEEPING - set(ignore)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Whatever stands there; the default where that is nothing."""

@@ -18,6 +18,8 @@ from adjoint.models.reading import Reading, fitting
 from adjoint.nn.attention import Cache
 from adjoint.nn.module import register_with_jax
 
+ROOM = 256  # positions that a cache has beyond its prompt at first; it doubles when they are full
+
 
 class Reader(Protocol):
     """What generation asks of a model."""
@@ -68,6 +70,8 @@ def _streamed(
             if at is not None:  # a model with so many positions goes on from the last half of them
                 fresh = rows[:, -max(limit // 2, 1) :]
             at = _beginning(net, fresh, None if seen is None else seen[:, -fresh.shape[1] :], left, limit)
+        if at.start + fresh.shape[1] > _room(at):
+            _enlarge(at, left, limit)
         logits, at.caches = read(net, xp.asarray(like, fresh), at.start, at.positions, at.seen, at.caches)
         at = at.on(fresh.shape[1])
         key, now = split_key(key)
@@ -80,18 +84,38 @@ def _streamed(
         fresh = new[:, None]
         rows = np.concatenate([rows, fresh], 1)
         if seen is not None:
-            seen = np.concatenate([seen, np.ones_like(seen[:, :1])], 1)
+            seen = _all_seen(seen, 1)
 
 
 def _beginning(net: Any, rows: np.ndarray, seen: np.ndarray | None, n: int, limit: float) -> Reading:
     """The place of the first tokens of sequences that will have n more, or as many as the model has positions for."""
     count, length = rows.shape
-    total = int(min(length + n, limit))
+    total = int(min(length + min(n, ROOM), limit))
     if seen is None:
         return Reading(caches=net.caches(count, total))
     positions = np.maximum(np.cumsum(seen, 1) - 1, 0)
-    seen = np.concatenate([seen, np.ones((count, total - length), bool)], 1)
-    return Reading(0, positions, seen, net.caches(count, total))
+    return Reading(0, positions, _all_seen(seen, total - length), net.caches(count, total))
+
+
+def _room(at: Reading) -> int:
+    """The positions that the caches have room for."""
+    return at.caches[0].length if at.caches else 0
+
+
+def _enlarge(at: Reading, n: int, limit: float) -> None:
+    """Give the caches twice their room, or what n more tokens need."""
+    old = _room(at)
+    more = int(min(max(old, ROOM), n, limit - old))
+    caches = []
+    for cache in at.caches or ():
+        room = xp.zeros(cache.key, (*cache.key.shape[:2], more, cache.key.shape[-1]))
+        caches.append(Cache(xp.concatenate([cache.key, room], -2), xp.concatenate([cache.value, room], -2)))
+    at.caches = caches
+    at.seen = None if at.seen is None else _all_seen(at.seen, more)
+
+
+def _all_seen(seen: np.ndarray, more: int) -> np.ndarray:
+    return np.concatenate([seen, np.ones((len(seen), more), bool)], 1)
 
 
 def _read(net: Any, tokens: Array, start: Any, positions: Any, seen: Any, caches: list[Cache] | None) -> Any:

@@ -195,6 +195,7 @@ def llama(fields: Fields, dtype: Any, rng: Rng) -> Any:
     6738415616
     """
     fields.get("pretraining_tp")  # how products were once cut up: rounding alone
+    fields.get("max_sequence_length")  # the positions again, in old files
     bias = fields.flag("attention_bias", False)
     biases = {"qkv_bias": bias, "o_bias": bias, "mlp_bias": fields.flag("mlp_bias", False)}
     return _built(fields, "Llama", None, (), biases, dtype, rng)
