@@ -15,7 +15,7 @@ from adjoint.maps.base import SYMMETRIC, LinearMap, guarded
 from adjoint.ops.define import plain
 from adjoint.program import Door, jacobian_of
 from adjoint.recording import Function, Recording, beside, check_scalar, name_of, separated
-from adjoint.tape import pull, push
+from adjoint.tape import Edge, pull, push
 from adjoint.trees import Structure, flatten
 
 
@@ -129,23 +129,30 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         outputs, treedef = flatten(run.result)
 
     def pullback(u: Any) -> tuple[Any, ...]:
-        run.tape.verify()
-        cotangents: dict[int, Any] = {}
-        for x, part in zip(outputs, treedef.flatten_up_to(u), strict=True):
-            shape = tuple(getattr(x, "shape", ()))
-            if tuple(getattr(part, "shape", ())) != shape:
-                raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {shape}.")
-            i = run.place(x)
-            if i is not None:
-                part = beside(x, part)
-                cotangents[i] = cotangents[i] + part if i in cotangents else part
-        found = separated(pull(list(run.edges), cotangents), *treedef.flatten_up_to(u))
-        return tuple([argument.gradient(found) for argument in run.arguments])
+        return pulled(run, list(run.edges), outputs, treedef.flatten_up_to(u))
 
     if run.tape.held:
         weakref.finalize(pullback, run.tape.release)
     y = _copied(run.value(run.result))
     return (y, pullback, _copied(run.value(run.aux))) if has_aux else (y, pullback)
+
+
+def pulled(run: Recording, edges: list[Edge], outputs: Sequence[Any], parts: Sequence[Any]) -> tuple[Any, ...]:
+    """The gradients of a run's arguments for cotangents of its outputs (None: none arrives); uses up the edges."""
+    run.tape.verify()
+    cotangents: dict[int, Any] = {}
+    for x, part in zip(outputs, parts, strict=True):
+        if part is None:
+            continue
+        shape = tuple(getattr(x, "shape", ()))
+        if tuple(getattr(part, "shape", ())) != shape:
+            raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {shape}.")
+        i = run.place(x)
+        if i is not None:
+            part = beside(x, part)
+            cotangents[i] = cotangents[i] + part if i in cotangents else part
+    found = separated(pull(edges, cotangents), *parts)
+    return tuple([argument.gradient(found) for argument in run.arguments])
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

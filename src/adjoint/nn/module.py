@@ -306,6 +306,28 @@ class Module:
         """A copy on another backend ("numpy", "torch", "jax"), dtype or device: see `aj.to`."""
         return to(self, target, dtype, device)
 
+    def to_torch(self) -> Any:
+        """This module as a `torch.nn.Module` with copies of its arrays under the same names.
+
+        A layer that PyTorch has becomes PyTorch's own, with the same arguments; so does a `Sequential` of them. Every
+        other module is computed as here: PyTorch's autograd then gets its gradients from this library's maps, of any
+        order. Tied arrays stay tied, frozen ones require no gradient, the training modes are kept. Raises
+        `BackendError` where an array only has a shape, or a layer of torch.nn stands among this library's.
+
+        >>> import torch, adjoint as aj
+        >>> aj.nn.Sequential(aj.nn.Linear(4, 2), aj.nn.Residual(aj.nn.Linear(2, 2))).to_torch()
+        Sequential(
+          (0): Linear(in_features=4, out_features=2, bias=True)
+          (1): Residual(
+            gradients by adjoint
+            (inner): Linear(in_features=2, out_features=2, bias=True)
+          )
+        )
+        """
+        from adjoint.interop.torch_modules import to_torch
+
+        return to_torch(self)
+
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v!r}" for k, v in self.form().static.items() if k not in ("training", "length"))
         lines = [_line(name, self.__dict__[name]) for name in self.form().names]
