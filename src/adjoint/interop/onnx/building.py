@@ -304,13 +304,13 @@ def node_of(proto: Any, scope: Scope, source: Source, where: str) -> tuple[Node,
     attributes: dict[str, Any] = {}
     captured: dict[str, None] = {}
     for attribute in proto.attribute:
-        known = schema.attributes.get(attribute.name)
+        known: Any = schema.attributes.get(attribute.name)
         if known is None or attribute.name in attributes:
             raise source.wrong(
                 f"{where}: the attribute {attribute.name!r} is not one of {proto.op_type}, or given twice."
             )
-        if int(known.type.value) != int(attribute.type):
-            raise source.wrong(f"{where}: the attribute {attribute.name!r} is not of type {known.type.name}.")
+        if int(known.type) != int(attribute.type):
+            raise source.wrong(f"{where}: the attribute {attribute.name!r} is not of the type that it has there.")
         attributes[attribute.name] = value_of(attribute, scope, source, where, captured)
     if lacking := [n for n, a in schema.attributes.items() if a.required and n not in attributes]:
         raise source.wrong(f"{where}: the attribute {lacking[0]!r} is missing.")

@@ -8,7 +8,8 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.errors import ShapeError
-from adjoint.interop.onnx.operators import Node, integers, operator
+from adjoint.interop.onnx.operators import Node, beside, dtype_name, integers, known, operator, together
+from adjoint.interop.onnx.types import named
 from adjoint.ops.define import plain
 
 
@@ -29,12 +30,17 @@ def constant_of_shape(node: Node, shape: Any) -> Any:
     return np.broadcast_to(value, sizes)
 
 
-@operator("Range", static=(0, 1, 2))
+@operator("Range", fixed=(0, 1, 2))
 def range_(node: Node, start: Any, limit: Any, delta: Any) -> Any:
-    """Numbers from start to before limit in steps."""
-    first, end, step = (np.reshape(x, ()) for x in (start, limit, delta))
-    count = max(int(np.ceil((float(end) - float(first)) / float(step))), 0) if float(step) else 0
-    return (first + np.arange(count) * step).astype(first.dtype)
+    """Numbers from start to before limit in steps; how many there are is to be known."""
+    first, end, step = (
+        np.reshape(known(x, f"Range: {what}"), ()).astype("float64")
+        for x, what in ((start, "start"), (limit, "limit"), (delta, "delta"))
+    )
+    count = max(int(np.ceil((end - first) / step)), 0) if step else 0
+    start, delta = together(xp.reshape(start, ()), xp.reshape(delta, ()))
+    steps = np.arange(count).astype(named(dtype_name(start)))
+    return start + beside(plain(start), steps) * delta
 
 
 @operator("EyeLike")

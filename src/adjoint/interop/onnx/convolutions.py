@@ -78,8 +78,8 @@ def conv_transpose(node: Node, x: Any, weight: Any, bias: Any = None) -> Any:
         sizes = [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
     if sizes is not None:
         cut = [w - n for w, n in zip(whole, list(sizes)[-ndim:], strict=True)]
-        halves = [(k // 2, k - k // 2) if k > 0 else (0, k) for k in cut]
-        pairs = halves if auto == "SAME_UPPER" else [(b, a) if k > 0 else (a, b) for k, (a, b) in zip(cut, halves)]
+        less = [(k // 2, k - k // 2) if auto == "SAME_UPPER" else (k - k // 2, k // 2) for k in cut]
+        pairs = [pair if k > 0 else (0, k) for k, pair in zip(cut, less, strict=True)]
     else:
         pairs = list(padding(node, tuple(x.shape[2:]), spans, strides))
     window = Window(strides, tuple((a, b - o) for (a, b), o in zip(pairs, more, strict=True)), dilations)

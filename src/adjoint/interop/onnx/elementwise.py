@@ -12,7 +12,8 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import is_floating
 from adjoint.arrays.shapes import ShapeArray
-from adjoint.interop.onnx.operators import Node, beside, hosted, operator, together
+from adjoint.interop.onnx.operators import Node, beside, dtype_name, hosted, operator, together
+from adjoint.interop.onnx.types import SMALL, named
 from adjoint.ops.define import plain
 
 UNARY = {
@@ -39,10 +40,10 @@ def binary(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda node, x, y: function(*together(x, y))
 
 
-for name, function in UNARY.items():
-    operator(name)(unary(function))
-for name, function in BINARY.items():
-    operator(name)(binary(function))
+for name, one in UNARY.items():
+    operator(name)(unary(one))
+for name, two in BINARY.items():
+    operator(name)(binary(two))
 
 
 @operator("Identity")
@@ -74,7 +75,7 @@ def whole(function: Callable[..., Any], x: Any, y: Any) -> Any:
     """A function of integers that the seam lacks, by the operators that arrays of every backend have."""
     x, y = plain(x), plain(y)
     if isinstance(x, ShapeArray) or isinstance(y, ShapeArray):
-        return xp.add(x, y)
+        return xp.add(x, y)  # its shape is all that counts
     found = function(x, y)
     return found if found.dtype == x.dtype else xp.astype(found, x.dtype)
 
@@ -112,8 +113,8 @@ def variadic(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda node, *xs: functools.reduce(function, together(*xs))
 
 
-for name, function in {"Max": xp.maximum, "Min": xp.minimum, "Sum": xp.add}.items():
-    operator(name)(variadic(function))
+for name, two in {"Max": xp.maximum, "Min": xp.minimum, "Sum": xp.add}.items():
+    operator(name)(variadic(two))
 
 
 @operator("Mean")
@@ -161,8 +162,8 @@ def is_infinite(node: Node, x: Any) -> Any:
 
 
 BITS = {"BitwiseAnd": python.and_, "BitwiseOr": python.or_, "BitwiseXor": python.xor}
-for name, function in BITS.items():
-    operator(name)(lambda node, x, y, function=function: whole(function, *together(x, y)))
+for name, bits in BITS.items():
+    operator(name)(binary(functools.partial(whole, bits)))
 
 
 @operator("BitwiseNot")
@@ -186,18 +187,20 @@ def cast(node: Node, x: Any) -> Any:
 @operator("CastLike")
 def cast_like(node: Node, x: Any, like: Any) -> Any:
     """x in the dtype of another array."""
-    dtype = plain(like).dtype if hosted(plain(like)) else np.dtype(str(like.dtype).removeprefix("torch."))
-    return converted(x, dtype, bool(node.get("saturate", 1)), node.get("round_mode", "up"))
+    return converted(x, named(dtype_name(like)), bool(node.get("saturate", 1)), node.get("round_mode", "up"))
 
 
 def converted(x: Any, dtype: Any, saturate: bool = True, round_mode: str = "up") -> Any:
-    """x in another dtype; to eight bits of floating numbers what is too large becomes the largest, unless not wanted."""
+    """x in another dtype; what is too large for eight floating bits becomes the largest number, unless not wanted."""
     value = plain(x)
     if not isinstance(value, (np.ndarray, np.generic)):
+        if dtype.itemsize < 2 and dtype.name in SMALL.values() and not isinstance(value, ShapeArray):
+            raise NotImplementedError(f"casts to {dtype.name} are those of NumPy's arrays alone: net.to('numpy').")
         return xp.astype(x, dtype)
     if dtype.name.startswith("float8") and value.dtype != dtype:
         from onnx import numpy_helper
 
+        value = np.asarray(value)
         if dtype.name == "float8_e8m0fnu":
             return numpy_helper.to_float8e8m0(value, saturate, round_mode).astype(dtype)
         return numpy_helper.saturate_cast(value, dtype) if saturate else value.astype(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator as python
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.shapes import ShapeArray
 from adjoint.errors import ShapeError
+from adjoint.interop.onnx.elementwise import whole
 from adjoint.interop.onnx.operators import Node, beside, hosted, operator, position, together
 from adjoint.ops.define import plain
 
@@ -35,9 +37,10 @@ def placed(x: Any, indices: Any) -> tuple[Any, Any]:
 
 def bounded(op: str, indices: Any, n: int) -> None:
     """Raise where an index that is known lies outside the axis: some backends would clamp it in silence."""
-    values = plain(indices)
-    if isinstance(values, (np.ndarray, np.generic)) and values.size and (values.min() < -n or values.max() >= n):
-        raise IndexError(f"{op}: an index of {int(values.min())} to {int(values.max())} is outside an axis of {n}.")
+    if hosted(plain(indices)) and np.size(plain(indices)):
+        low, high = (int(f(plain(indices))) for f in (np.min, np.max))
+        if low < -n or high >= n:
+            raise IndexError(f"{op}: indices from {low} to {high} reach out of an axis of {n}.")
 
 
 def counted(indices: Any, n: int) -> Any:
@@ -159,7 +162,7 @@ def tensor_scatter(node: Node, past: Any, update: Any, write: Any = None) -> Any
     start = np.zeros(batch, np.int64) if write is None else write
     past, start = placed(past, start)
     places = xp.reshape(start, (batch, 1)) + beside(plain(start), np.arange(steps))
-    places = places % n if node.get("mode", "linear") == "circular" else places
+    places = whole(python.mod, places, n) if node.get("mode", "linear") == "circular" else places
     shape = [1] * len(past.shape)
     shape[0], shape[axis] = batch, steps
     at = xp.broadcast_to(xp.reshape(places, tuple(shape)), tuple(update.shape))

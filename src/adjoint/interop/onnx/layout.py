@@ -9,7 +9,8 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.errors import ShapeError
-from adjoint.interop.onnx.operators import Node, integers, known, operator, position, together
+from adjoint.interop.onnx.operators import Node, hosted, integers, known, operator, position, together
+from adjoint.ops.define import plain
 
 
 @operator("Reshape", static=(1,))
@@ -129,7 +130,7 @@ def tile(node: Node, x: Any, repeats: Any) -> Any:
 
 @operator("Pad", static=(1, 3), fixed=(2,))
 def pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Any:
-    """x with entries before and after its axes: a constant, or its own reflected, repeated at the edge, or cyclically."""
+    """x with entries before and after its axes: a constant, or its own, reflected, repeated or cyclic."""
     ndim = len(x.shape)
     widths = integers(node.get("pads") if pads is None else pads) or []
     named = [position(a, ndim, "Pad") for a in integers(axes, range(ndim)) or []]
@@ -144,10 +145,14 @@ def pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = Non
     x = xp.getitem(x, tuple(
         slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, pairs, strict=True)
     )) if min(map(min, pairs), default=0) < 0 else x  # fmt: skip
-    fill = node.get("value", 0.0) if value is None else known(value, "Pad: constant_value")
-    fill = np.asarray(fill).reshape(()).item()
+    fill = node.get("value", 0.0) if value is None else value
     grown = [(max(a, 0), max(b, 0)) for a, b in pairs]
-    return xp.pad(x, grown, fill) if max(map(max, grown), default=0) else x
+    if not max(map(max, grown), default=0):
+        return x
+    if hosted(fill):
+        return xp.pad(x, grown, np.asarray(fill).reshape(()).item())
+    inside = xp.pad(xp.full(plain(x), tuple(x.shape), 1, "bool"), grown, False)
+    return xp.where(inside, xp.pad(x, grown), together(x, xp.reshape(fill, ()))[1])
 
 
 MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}

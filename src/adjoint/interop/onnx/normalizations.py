@@ -33,7 +33,7 @@ def instance_norm(node: Node, x: Any, scale: Any, bias: Any) -> Any:
 
 @operator("GroupNormalization")
 def group_norm(node: Node, x: Any, scale: Any, bias: Any) -> Any:
-    """Groups of channels centred and scaled; scale and bias are one number a group before version 21, then a channel."""
+    """Groups of channels centred and scaled; scale and bias are a group's before version 21, a channel's since."""
     x, scale, bias = together(x, scale, bias)
     groups, eps = node.get("num_groups"), node.get("epsilon", 1e-5)
     if node.opset < 21:
@@ -56,9 +56,9 @@ def layer_norm(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
     ndim = len(x.shape) - position(node.get("axis", -1), len(x.shape), node.op)
     axes, eps = tuple(range(-ndim, 0)), node.get("epsilon", 1e-5)
     wide = stashed(node, x)
-    if wide is x and node.count == 1 and len(scale.shape) == ndim == len((bias if bias is not None else scale).shape):
-        if tuple(scale.shape) == tuple(x.shape[-ndim:]):
-            return xp.layer_norm(x, scale, bias, ndim, eps)
+    parts = {tuple(part.shape) for part in (scale, bias) if part is not None}
+    if wide is x and node.count == 1 and parts == {tuple(x.shape[-ndim:])}:
+        return xp.layer_norm(x, scale, bias, ndim, eps)
     mean = xp.mean(wide, axes, True)
     centred = wide - mean
     inverse = xp.rsqrt(xp.mean(xp.square(centred), axes, True) + eps)

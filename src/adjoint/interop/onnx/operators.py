@@ -11,7 +11,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_floating
 from adjoint.arrays.shapes import ShapeArray
 from adjoint.errors import TraceError
-from adjoint.interop.onnx.types import Types
+from adjoint.interop.onnx.types import Types, named
 from adjoint.ops.define import plain
 
 
@@ -105,19 +105,22 @@ class Node:
 
     def halved(self, y: Any, inputs: Sequence[Any], places: Sequence[int]) -> Any:
         """An output rounded to half precision where all inputs of its type are, which NumPy computes wider."""
-        dtype = None
-        for i in places:
-            own = getattr(inputs[i], "dtype", None) if i < len(inputs) else None
-            if own is None:
-                continue
-            if own.itemsize > 2 or "float" not in str(own):
-                return y
-            dtype = own
-        wide = dtype is not None and getattr(y, "dtype", dtype) != dtype and "float" in str(y.dtype)
-        return xp.astype(y, dtype) if wide else y
+        own = {dtype_name(inputs[i]) for i in places if i < len(inputs)} - {""}
+        if len(own) != 1 or not own <= HALVES or dtype_name(y) in own or "float" not in dtype_name(y):
+            return y
+        return xp.astype(y, named(own.pop()))
 
 
 # Values
+
+
+HALVES = {"float16", "bfloat16"}
+
+
+def dtype_name(x: Any) -> str:
+    """The dtype's name as NumPy has it; "" for what has none."""
+    dtype = getattr(x, "dtype", None)
+    return "" if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def known(x: Any, what: str) -> Any:
@@ -162,8 +165,8 @@ def together(*operands: Any) -> tuple[Any, ...]:
 
 
 def beside(like: Array, x: Any) -> Any:
-    """NumPy's array x on the backend of `like`, a floating one in its dtype."""
-    if hosted(plain(like)):
+    """NumPy's array x on the backend of `like`, a floating one in its dtype; other arrays as they are."""
+    if hosted(plain(like)) or not hosted(plain(x)):
         return x
     moved = xp.asarray(like, np.asarray(x))
     same = not is_floating(moved.dtype) or not is_floating(like.dtype) or moved.dtype == like.dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator as python
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from adjoint.arrays.pooling_windows import Windows
 from adjoint.arrays.resampling_taps import Taps
 from adjoint.errors import ShapeError
 from adjoint.interop.onnx.convolutions import geometry, padding
+from adjoint.interop.onnx.elementwise import whole as whole_numbers
 from adjoint.interop.onnx.indexing import placed
 from adjoint.interop.onnx.operators import Node, beside, operator
 from adjoint.ops.define import plain
@@ -50,7 +52,10 @@ def axes_of(node: Node, x: Any) -> list[Axis]:
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
     pairs = padding(node, sizes, spans, strides)
     up = bool(node.get("ceil_mode", 0))
-    return [Axis(*each, *pair, up) for *each, pair in zip(sizes, kernel, strides, dilations, pairs, strict=True)]
+    return [
+        Axis(n, k, s, d, before, after, up)
+        for n, k, s, d, (before, after) in zip(sizes, kernel, strides, dilations, pairs, strict=True)
+    ]
 
 
 @functools.lru_cache(1024)
@@ -79,8 +84,8 @@ def indices(node: Node, x: Any, at: Any, axes: list[Axis], whole: list[int]) -> 
     """Positions in the padded axes as positions in all of x."""
     parts, at = [], plain(at)
     for a, n in zip(axes[::-1], whole[::-1], strict=True):
-        parts.append(at % n - a.before)
-        at = at // n
+        parts.append(whole_numbers(python.mod, at, n) - a.before)
+        at = whole_numbers(python.floordiv, at, n)
     flat: Any = None
     order = parts[::-1] if not node.get("storage_order", 0) else parts
     sizes = [a.size for a in axes] if not node.get("storage_order", 0) else [a.size for a in axes[::-1]]

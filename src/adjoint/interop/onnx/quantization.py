@@ -1,4 +1,4 @@
-"""Numbers as small integers: values alone, for rounding has no derivative; scales have one where they are multiplied."""
+"""Numbers as small integers. Rounding has no derivative; what is multiplied by a scale has one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.interop.onnx.convolutions import conv
 from adjoint.interop.onnx.elementwise import converted
-from adjoint.interop.onnx.operators import Node, operator, together
+from adjoint.interop.onnx.operators import Node, dtype_name, operator, together
 from adjoint.ops.define import plain
 
 RANGES = {
     "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767), "uint4": (0, 15),
     "int4": (-8, 7), "uint2": (0, 3), "int2": (-2, 1),
 }  # fmt: skip
-
-
-def dtype_name(x: Any) -> str:
-    """The dtype's name as NumPy has it."""
-    return str(x.dtype).removeprefix("torch.")
 
 
 def fitted(node: Node, value: Any, x: Any) -> Any:
@@ -62,7 +57,8 @@ def placed(x: Any, scale: Any, zero: Any) -> tuple[Any, Any, Any]:
     if isinstance(plain(scale), (np.ndarray, np.generic)):
         x, zero = together(x, zero)
         return x, xp.asarray(plain(x), np.asarray(scale)), zero
-    return together(x, scale, zero)  # type: ignore[return-value]
+    x, scale, zero = together(x, scale, zero)
+    return x, scale, zero
 
 
 @operator("QuantizeLinear")

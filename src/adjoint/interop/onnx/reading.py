@@ -45,12 +45,10 @@ def read(source: Any) -> tuple[Any, str, str | None]:
 
 def parsed(data: bytes, name: str) -> Any:
     """The model that the bytes are."""
-    from google.protobuf.message import DecodeError
-
     model = package().ModelProto()
     try:
         model.ParseFromString(data)
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # protobuf has its own
         size = " It has more than 2 GiB, which protobuf cannot hold: keep its data in a file of its own."
         raise CheckpointError(
             f"{name} is not a whole ONNX file ({error}): it is truncated, corrupt or of another format."

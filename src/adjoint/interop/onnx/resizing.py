@@ -100,6 +100,7 @@ def resize(node: Node, x: Any, roi: Any = None, scales: Any = None, sizes: Any =
         roi, scales = None, node.get("scales") if roi is None else roi
     ndim = len(x.shape)
     axes = [position(a, ndim, node.op) for a in integers(node.get("axes"), range(ndim)) or []]
+    factors: list[float] = []
     if sizes is not None and np.size(sizes):
         counts = integers(sizes) or []
         if len(counts) == len(axes):

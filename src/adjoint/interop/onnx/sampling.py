@@ -120,9 +120,9 @@ def deform_conv(node: Node, x: Any, weight: Any, offset: Any, bias: Any = None, 
     moves = xp.reshape(offset, (n * parts, k, ndim, p))
     at = []
     for a in range(ndim):
-        taps = np.arange(kernel[a]) * dilations[a] - pads[a]
+        taps: Any = np.arange(kernel[a]) * dilations[a] - pads[a]
         taps = np.broadcast_to(taps.reshape((-1,) + (1,) * (ndim - a - 1)), kernel).reshape(k, 1)
-        steps = np.arange(counts[a]) * strides[a]
+        steps: Any = np.arange(counts[a]) * strides[a]
         steps = np.broadcast_to(steps.reshape((-1,) + (1,) * (ndim - a - 1)), counts).reshape(1, p)
         fixed = xp.asarray(plain(x), (taps + steps)[None], x.dtype)
         at.append(xp.reshape(moves[:, :, a] + fixed, (n * parts, k * p)))

@@ -33,10 +33,9 @@ def array_of(tensor: Any, types: Types, folder: str | None, what: str) -> np.nda
         raise CheckpointError(f"{name}: a tensor in segments is not known here: save the model again.")
     if tensor.data_location == EXTERNAL:
         raw = external(tensor, folder, name, math.ceil(math.prod(dims) * bits(tensor.data_type) / 8))
-    else:
-        raw = tensor.raw_data if tensor.HasField("raw_data") else None
-    if raw is not None:
         array = unpacked(raw, dims, tensor.data_type, name)
+    elif tensor.HasField("raw_data"):
+        array = unpacked(tensor.raw_data, dims, tensor.data_type, name)
     else:
         array = listed(tensor, dims, name)
     return array if array.dtype == dtype else array.astype(dtype)
@@ -92,19 +91,17 @@ def listed(tensor: Any, dims: tuple[int, ...], name: str) -> np.ndarray:
 
 
 def external(tensor: Any, folder: str | None, name: str, wanted: int) -> bytes:
-    """The bytes of a tensor that stand in a file beside the model's, which onnx opens: no path leads out of the folder."""
+    """The bytes of a tensor in a file beside the model's. It is onnx that opens it: no path leads out of the folder."""
     from onnx import checker, external_data_helper
 
     if folder is None:
         raise CheckpointError(f"{name} stands in a file of its own: give the model's path, not its content.")
     try:
-        info = external_data_helper.ExternalDataInfo(tensor)
-        if info.length is None and not info.offset:
-            path = os.path.join(folder, info.location)
-            if os.path.isfile(path) and os.path.getsize(path) != wanted:
-                raise ValueError(f"the file has {os.path.getsize(path)} bytes, {wanted} are needed")
-        if info.length is not None and info.length != wanted:
-            raise ValueError(f"its shape takes {wanted} bytes, and {info.length} are declared")
+        told: Any = external_data_helper.ExternalDataInfo(tensor)
+        if told.length is None:  # all that is left of the file, which is to be no more than the shape takes
+            told.length = os.path.getsize(os.path.join(folder, told.location)) - (told.offset or 0)
+        if told.length != wanted:
+            raise ValueError(f"its shape takes {wanted} bytes, and {told.length} are there")
         return external_data_helper._read_external_data_bytes(tensor, folder)
     except (ValueError, OSError, checker.ValidationError, RuntimeError) as error:
         raise CheckpointError(f"{name}: its data cannot be read from beside the model ({error}).") from error

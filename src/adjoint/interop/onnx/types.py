@@ -44,7 +44,7 @@ class Types:
 
 def named(name: str) -> np.dtype[Any]:
     """NumPy's dtype of that name, of the package ml_dtypes where NumPy lacks it."""
-    if name in PLAIN.values():
+    if name not in SMALL.values():
         return np.dtype(name)
     try:
         import ml_dtypes
