@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
-from adjoint.interop import Weights, open
+from adjoint.interop import Weights
 from adjoint.interop.entries import grouped
 from adjoint.interop.graph import Graph
+from adjoint.interop.opening import glance
 from adjoint.interop.weights import bytes_told
 from adjoint.models.config import read_config
 from adjoint.nn.module import Module, count_parameters
@@ -25,16 +26,16 @@ LONGEST = 52  # characters of a name, so that a line fits 80 columns
 def show(
     console: Console, source: str, trust_pickle: bool = False, every: bool = False, ignore: Collection[str] = ()
 ) -> Any:
-    """Open a source, print what it is, and return it; with `every` each layer's arrays have lines of their own.
+    """Print what a source holds and return it, as `glance` does; with `every` each array has a line of its own.
 
     Raises what `aj.open` raises.
     """
-    found = open(source, trust_pickle=trust_pickle, ignore=ignore)
+    found = glance(source, ignore, trust_pickle)
     name = os.path.basename(os.path.normpath(source))
     console.print(Rule(Text(f"adjoint {__version__} · open {name}", "bold"), align="left", style="dim"))
     console.print(summary(found, source), "")
     console.print(table(_arrays(found), every), "")
-    console.print(hints(found, source))
+    console.print(hints(found, source), soft_wrap=True)  # whole, so that it can be copied
     return found
 
 
@@ -87,14 +88,17 @@ def table(arrays: Mapping[str, Any], every: bool = False) -> Table:
     return result
 
 
-def hints(found: Any, source: str) -> Table:
+def hints(found: Any, source: str) -> Text:
     """What to do with it."""
     shown = f"aj.open({source!r})"
     if isinstance(found, Weights):
         matrix = next((name for name in found if len(found.shape(name)) == 2), None)
-        return _grid({"in Python": f"{shown}.map({matrix!r}).svdvals(5)" if matrix else shown})
-    rows = {"to read": f'adjoint generate {source} --prompt "…"'} if hasattr(found, "generate") else {}
-    return _grid({**rows, "in Python": f"net = {shown}"})
+        rows = {"in Python": f"{shown}.map({matrix!r}).svdvals(5)" if matrix else shown}
+    else:
+        rows = {"to read": f'adjoint generate {source} --prompt "…"'} if hasattr(found, "generate") else {}
+        rows |= {"in Python": f"net = {shown}"}
+    lines = [Text(f"{what:9}  ", "dim").append(text, "default") for what, text in rows.items()]
+    return Text("\n").join(lines)
 
 
 def _grid(rows: Mapping[str, str]) -> Table:

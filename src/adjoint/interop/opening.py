@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,13 +67,48 @@ def open(
         raise TypeError(f"open: {type(source).__name__} is nothing that can be opened: that is {WHAT}.")
     if inputs:
         raise TypeError(f"open: example inputs are for a torch.nn.Module; {os.fspath(source)} needs none.")
-    path = _found(os.fspath(source))
+    found = _recognized(os.fspath(source), ignore, trust_pickle, dtype)
+    if isinstance(found, Plan):
+        return _read(found, dtype, backend, progress)
+    return found if isinstance(found, Weights) else _moved(found, backend, dtype)
+
+
+def glance(source: str, ignore: Collection[str] = (), trust_pickle: bool = False) -> Any:
+    """What `open` gives, except that a network of a folder has arrays of the file's shapes and dtypes without numbers.
+
+    >>> import numpy as np, adjoint as aj, tempfile
+    >>> path = tempfile.mkdtemp() + "/w.safetensors"
+    >>> aj.save(path, {"x": np.ones(3)})
+    >>> len(glance(path))
+    1
+    """
+    found = _recognized(source, ignore, trust_pickle, None)
+    if not isinstance(found, Plan):
+        return found
+    from adjoint.arrays.shapes import ShapeArray
+
+    net, weights, where = found
+    own = net.state_dict()
+    shapes = {n: ShapeArray(own[n].shape, weights.dtype(source.name)) for n, source in where.items()}
+    net.load_state_dict(shapes, assign=True)
+    return net.eval()
+
+
+class Plan(NamedTuple):
+    """A network laid out with shapes alone, the weights that it fits, and where each array stands among them."""
+
+    net: Module
+    weights: Weights
+    where: dict[str, Any]
+
+
+def _recognized(path: str, ignore: Collection[str], trust_pickle: bool, dtype: Any) -> Any:
+    """The network of an ONNX file, weights, or the plan of a network whose weights are not yet read."""
+    path = _found(path)
     if path.lower().endswith(".onnx"):
-        return _moved(import_module("adjoint.interop.onnx").from_onnx(path), backend, dtype)
+        return import_module("adjoint.interop.onnx").from_onnx(path)
     config = _config(path)
-    if config is None:
-        return Weights(path, trust_pickle)
-    return _network(path, config, dtype, backend, ignore, trust_pickle, progress)
+    return Weights(path, trust_pickle) if config is None else _planned(path, config, dtype, ignore, trust_pickle)
 
 
 def _is_torch_module(source: Any) -> bool:
@@ -106,10 +141,8 @@ def _config(path: str) -> str | None:
     return place if os.path.exists(place) else None
 
 
-def _network(
-    path: str, config: str, dtype: Any, backend: str | None, ignore: Collection[str], trust_pickle: bool, progress: bool
-) -> Module:
-    """The network that a configuration lays out, with the arrays of its weights."""
+def _planned(path: str, config: str, dtype: Any, ignore: Collection[str], trust_pickle: bool) -> Plan:
+    """The network that a configuration lays out, which its weights fit."""
     from adjoint.models.checkpoint import sources
     from adjoint.models.config import from_config
 
@@ -125,19 +158,25 @@ def _network(
             f"{config}: {error} The weights alone, without the network, are aj.interop.Weights({path!r})."
         ) from error
     where = sources(net, weights)
-    own = net.state_dict()
-    _check(path, config, where, own, weights)
+    _check(path, config, where, net.state_dict(), weights)
+    stored = net.state_dict().keys()
+    if left := [name for name, x in net.named_arrays() if type(x).__name__ == "ShapeArray" and name not in stored]:
+        raise CheckpointError(f"{config}: {listed(left)} of {type(net).__name__} have no values, and no file has them.")
+    return Plan(net, weights, where.found)
+
+
+def _read(plan: Plan, dtype: Any, backend: str | None, progress: bool) -> Module:
+    """The network with the arrays of its weights."""
+    net, weights, where = plan
     target = None if backend in (None, "numpy") else import_module(f"adjoint.arrays.{backend}")
     if backend == "jax":
         register_with_jax()
     taken: dict[Any, Any] = {}
     with _bar(progress, weights.nbytes) as advance:
-        for source in dict.fromkeys(where.found.values()):
+        for source in dict.fromkeys(where.values()):
             taken[source] = _taken(weights, source, dtype, target)
             advance(weights.entry(source.name).nbytes)
-    net.load_state_dict({name: taken[source] for name, source in where.found.items()}, assign=True)
-    if left := [name for name, x in net.named_arrays() if type(x).__name__ == "ShapeArray"]:
-        raise CheckpointError(f"{config}: {listed(left)} of {type(net).__name__} have no values, and no file has them.")
+    net.load_state_dict({name: taken[source] for name, source in where.items()}, assign=True)
     return net.eval()
 
 
