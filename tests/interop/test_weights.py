@@ -263,6 +263,10 @@ def test_no_pickle_is_executed_unasked(old: bool, tmp_path: Path, monkeypatch: p
     assert not Path("sprung").exists()
     assert list(Weights("w.pt", trust_pickle=True)) == ["x"]
     assert Path("sprung").exists()
+    torch.save({"x": MATRIX}, "numpy.pt")
+    with pytest.raises(aj.CheckpointError, match="trust_pickle"):
+        Weights("numpy.pt")
+    assert (Weights("numpy.pt", trust_pickle=True)["x"] == MATRIX).all()
     Path("w.bin").write_bytes(pickle.dumps({"x": np.ones(2)}))
     with pytest.raises(aj.CheckpointError):
         Weights("w.bin")

@@ -60,6 +60,8 @@ def entries(path: Path, trust_pickle: bool = False) -> tuple[Entries, dict[str, 
             found[name] = _entry(path, name, value)
             storage = value.untyped_storage()
             stored[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+            found[name] = Entry(value.dtype, value.shape, path, value.view)
         elif isinstance(value, (bool, int, float, str)):
             metadata[name] = str(value)
     if sum(stored.values()) > os.path.getsize(path):
