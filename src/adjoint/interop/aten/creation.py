@@ -110,6 +110,9 @@ LIKE: dict[str, Entry] = {
     "new_full": lambda self, size, fill_value, dtype=None: full(self, size, fill_value, dtype or name_of(self.dtype)),
 }
 
-RANDOM = frozenset(
-    ["rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "normal_functional", "uniform", "exponential", "cauchy", "log_normal", "geometric", "random", "multinomial", "poisson", "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "rrelu_with_noise_functional"]
-)
+RANDOM = frozenset({
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "normal",
+    "normal_functional", "uniform", "exponential", "cauchy", "log_normal", "geometric", "random", "multinomial",
+    "poisson", "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout",
+    "rrelu_with_noise_functional",
+})  # fmt: skip

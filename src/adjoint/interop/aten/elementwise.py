@@ -253,7 +253,7 @@ ELEMENTWISE: dict[str, Entry] = {
     **same(
         "sqrt rsqrt reciprocal exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh "
         "acosh atanh erf special_erf=erf sigmoid special_expit=sigmoid log_sigmoid=logsigmoid hardsigmoid mish silu "
-        "selu softsign tanhshrink",
+        "selu",
         real,
     ),
     "sign": lambda self: self if name_of(self.dtype) == "bool" else xp.sign(self),

@@ -215,15 +215,21 @@ def _scatter_reduce(self: Array, dim: int, index: Array, src: Array, reduce: str
         src = xp.getitem(src, tuple(slice(0, n) for n in index.shape))
     places = np.arange(self.shape[axis]).reshape(-1, *(1,) * (len(self.shape) - axis))
     here = xp.equal(xp.expand_dims(plain(index), axis), xp.asarray(plain(self), places))
-    neutral, f = {
-        "prod": (1.0, xp.prod), "amax": (-math.inf, xp.max), "amin": (math.inf, xp.min)
-    }[reduce]  # fmt: skip
+    neutral, f = _neutral(reduce, name_of(self.dtype))
     spread = xp.where(here, xp.expand_dims(src, axis), neutral)
     own = self if include_self else xp.where(xp.not_equal(count, 0), neutral, self)
     width = [(0, n - m) for n, m in zip(self.shape, index.shape, strict=True)]
     width[axis] = (0, 0)
     spread = xp.pad(spread, [*width[: axis + 1], (0, 0), *width[axis + 1 :]], neutral)
     return f(xp.concatenate([xp.expand_dims(own, axis + 1), spread], axis + 1), axis + 1)
+
+
+def _neutral(reduce: str, dtype: str) -> tuple[Any, Entry]:
+    """The number that changes no result of a reduction in a dtype, and the reduction."""
+    if reduce == "prod":
+        return (1 if "int" in dtype else 1.0), xp.prod
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if "int" in dtype else (-math.inf, math.inf)
+    return (low, xp.max) if reduce == "amax" else (high, xp.min)
 
 
 def _masked_scatter(self: Array, mask: Array, source: Array) -> Array:

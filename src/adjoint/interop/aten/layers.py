@@ -227,10 +227,11 @@ LAYERS: dict[str, Entry] = {
         for n, f in ((1, xp.max_pool1d), (2, xp.max_pool2d), (3, xp.max_pool3d))
     },
     **{f"avg_pool{n}d": _avg_pool(f) for n, f in ((1, xp.avg_pool1d), (2, xp.avg_pool2d), (3, xp.avg_pool3d))},
+    "adaptive_avg_pool1d": _adaptive(xp.adaptive_avg_pool1d),
     **{
         f"{under}adaptive_avg_pool{n}d": _adaptive(f)
         for under in ("", "_")
-        for n, f in ((1, xp.adaptive_avg_pool1d), (2, xp.adaptive_avg_pool2d), (3, xp.adaptive_avg_pool3d))
+        for n, f in ((2, xp.adaptive_avg_pool2d), (3, xp.adaptive_avg_pool3d))
     },
     **{
         f"adaptive_max_pool{n}d": _adaptive(f, True)

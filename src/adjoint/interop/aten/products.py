@@ -137,7 +137,6 @@ PRODUCTS: dict[str, Entry] = {
     "linalg_inv": xp.inv,
     "inverse": xp.inv,
     "linalg_inv_ex": lambda A, check_errors=False: (xp.inv(A), _right(A)),
-    "linalg_pinv": lambda self, *_, **__: xp.pinv(self),
     "linalg_cholesky": lambda self, upper=False: names.cholesky(self, upper),
     "linalg_cholesky_ex": lambda self, upper=False, check_errors=False: (names.cholesky(self, upper), _right(self)),
     "cholesky": lambda self, upper=False: names.cholesky(self, upper),

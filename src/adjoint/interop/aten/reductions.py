@@ -37,6 +37,10 @@ def _mean(self: Array, dim: Any = None, keepdim: bool = False, dtype: Any = None
     return xp.mean(x, _within(x, dim), keepdim)
 
 
+def _nansum(self: Array, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
+    return total(self if is_integral(self) else xp.where(xp.isnan(self), 0.0, self), dim, keepdim, dtype)
+
+
 def _prod(self: Array, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
     x = cast(self, dtype) if dtype else cast(self, "int64") if is_integral(self) else self
     return xp.prod(x, _within(x, dim), keepdim)
@@ -201,9 +205,7 @@ def _histogram(self: Array, bins: int = 100, min: Any = 0, max: Any = 0) -> Arra
 REDUCTIONS: dict[str, Entry] = {
     "sum": total,
     "mean": _mean,
-    "nansum": lambda self, dim=None, keepdim=False, dtype=None: total(
-        xp.where(xp.isnan(self), 0.0, self), dim, keepdim, dtype
-    ),
+    "nansum": _nansum,
     "prod": _prod,
     "amax": _reduction(xp.max),
     "amin": _reduction(xp.min),
