@@ -13,7 +13,9 @@ from adjoint import _blas as _blas  # first of all: it chooses OpenBLAS's kernel
 
 __version__ = "0.1.0"
 
-from adjoint import classical, data, interop, maps, models, nn, ops, optim, random, training
+from typing import TYPE_CHECKING, Any
+
+from adjoint import classical, data, interop, maps, nn, ops, optim, random, training
 from adjoint.checks import Linearity, Report, check, is_linear
 from adjoint.classical import *  # noqa: F403
 from adjoint.costs import cost
@@ -37,6 +39,19 @@ from adjoint.samples import per_sample_grad
 from adjoint.training import fit
 from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gradient, value_and_grad, vjp
 from adjoint.vectorized import vmap
+
+if TYPE_CHECKING:
+    from adjoint import models
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The architectures, which load when first used."""
+        if name == "models":
+            from importlib import import_module
+
+            return import_module("adjoint.models")
+        raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
+
 
 __all__ = [  # noqa: PLE0604
     "BackendError",
