@@ -119,8 +119,8 @@ def hardmax(node: Node, x: Any) -> Any:
 @operator("Dropout", fixed=(1, 2))
 def dropout(node: Node, x: Any, ratio: Any = None, training: Any = None) -> Any:
     """x itself and a mask of ones: a file in training mode is refused, for its random numbers are its runtime's own."""
-    if training is not None and bool(known(training, "Dropout: training_mode")):
-        if ratio is None or float(known(ratio, "Dropout: ratio")) > 0.0:
-            raise NotImplementedError("Dropout: the file is in training mode: export it for inference.")
+    learning = training is not None and bool(known(training, "Dropout: training_mode"))
+    if learning and (ratio is None or float(known(ratio, "Dropout: ratio")) > 0.0):
+        raise NotImplementedError("Dropout: the file is in training mode: export it for inference.")
     mask = xp.full(x, tuple(x.shape), 1, "bool" if node.opset >= 10 else None)
     return x, mask

@@ -38,7 +38,8 @@ def placed(x: Any, indices: Any) -> tuple[Any, Any]:
 def bounded(op: str, indices: Any, n: int) -> None:
     """Raise where an index that is known lies outside the axis: some backends would clamp it in silence."""
     if hosted(plain(indices)) and np.size(plain(indices)):
-        low, high = (int(f(plain(indices))) for f in (np.min, np.max))
+        values = np.asarray(plain(indices))
+        low, high = int(values.min()), int(values.max())
         if low < -n or high >= n:
             raise IndexError(f"{op}: indices from {low} to {high} reach out of an axis of {n}.")
 
