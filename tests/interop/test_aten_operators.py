@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_methods_invocations import op_db
 
 Call = tuple[Any, Any, Any, Any]
-SAMPLES_EACH, CALLS_EACH = {torch.float32: 3, torch.int64: 1}, 10
+SAMPLES_EACH, CALLS_EACH = {torch.float32: 5, torch.int64: 2}, 10
 SLOW = ("linalg.", "fft.", "masked.", "signal.", "sparse.", "special.", "_refs.", "svd", "torch.ops.", "ormqr", "geqrf")
 FIRST = ("native_", "_native_batch_norm", "_embedding_bag", "_linalg", "log_sigmoid_forward", "nll_loss")
 ARBITRARY = {"topk": "the place of equal entries", "kthvalue": "the place of equal entries"}
@@ -142,7 +142,7 @@ def calls() -> dict[str, list[Call]]:
 
 
 def samples(op: Any, dtype: Any, most: int) -> Iterator[Any]:
-    made = op.sample_inputs("cpu", dtype, requires_grad=False)
+    made = op.sample_inputs_func(op, "cpu", dtype, False)
     try:
         yield from itertools.islice(itertools.islice(made, 0, None, 3), most)
     except (RuntimeError, ImportError):  # a sample that this build of PyTorch cannot make
@@ -175,7 +175,7 @@ def test_operators_on_pytorchs_own_samples(calls: dict[str, list[Call]]) -> None
                 wrong.append(f"{name} {shapes}: {type(error).__name__} {str(error).strip()[:200]}")
     assert not wrong, "\n".join(wrong)
     assert len(right) >= 250
-    assert sum(right.values()) >= 1300
+    assert sum(right.values()) >= 1500
 
 
 @pytest.mark.parametrize("name", SAMPLES)

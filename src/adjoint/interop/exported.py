@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from adjoint.arrays.dispatch import Array, is_array
 from adjoint.errors import DtypeError, ShapeError
 from adjoint.interop.aten.promotion import BOOL, FLOATING, INTEGER, category, name_of
@@ -166,7 +168,8 @@ class Exported(Graph):
         fields = self.__dict__
         values = {name: fields[name] for name in self.form().names}
         values.update(self.interface.values(args, kwargs))
-        result, changes = self.plan.run(values)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # PyTorch gives no warnings of NumPy's
+            result, changes = self.plan.run(values)
         for name, array in changes.items():
             setattr(self, name, array)
         return result

@@ -97,6 +97,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*treespec.*")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|copyreg|ast")
+        warnings.filterwarnings("ignore", message=".*_flat_weights.*")  # its own recurrent modules pack them in forward
         yield
 
 
@@ -122,6 +123,8 @@ def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic_shapes: A
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # where it fails it prints all of the program
             return torch.export.export(module, tuple(args), kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+    except Warning:  # made an error by the caller's filters
+        raise
     except Exception as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         line = source_line(str(error)) or _raised_at(error)
