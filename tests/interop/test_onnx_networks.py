@@ -268,8 +268,8 @@ LOOP = """
 net (double[n] x, int64 trips) => (double[n] last, double[k, n] all) <double[1] w = {0.5}> {
     go = Constant <value_int = 1> ()
     cond = Cast <to = 9> (go)
-    last, all = Loop (trips, cond, x) <body = step (int64 i, bool c, double[n] h) => (bool again, double[n] new, double[n] out)
-      <double[1] v = {2.0}> {
+    last, all = Loop (trips, cond, x) <
+      body = step (int64 i, bool c, double[n] h) => (bool again, double[n] new, double[n] out) <double[1] v = {2.0}> {
         a = Mul (h, w)
         b = Mul (a, v)
         new = Add (b, x)
@@ -356,7 +356,8 @@ def test_optional_values() -> None:
 def test_functions_are_written_out() -> None:
     text = """<ir_version: 10, opset_import: ["" : 21, "mine" : 1]>
     net (double[n] x) => (double[n] y) <double[1] w = {2.0}> { y = mine.twice (x, w) }
-    <domain: "mine", opset_import: ["" : 21, "mine" : 1]> twice (x, w) => (y) { z = mine.once (x, w) y = mine.once (z, w) }
+    <domain: "mine", opset_import: ["" : 21, "mine" : 1]>
+    twice (x, w) => (y) { z = mine.once (x, w) y = mine.once (z, w) }
     <domain: "mine", opset_import: ["" : 21]> once (x, w) => (y) { y = Mul (x, w) }
     """
     net = from_onnx(parser.parse_model(text))

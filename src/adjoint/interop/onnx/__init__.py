@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adjoint.errors import CheckpointError
-from adjoint.interop.graph import Graph, Step, Value
+from adjoint.interop.graph import Graph
 from adjoint.interop.onnx import (  # noqa: F401
     activations,
     attention,
@@ -27,9 +27,9 @@ from adjoint.interop.onnx import (  # noqa: F401
     sequences,
     signals,
 )
-from adjoint.interop.onnx.building import Input, Scope, Source, check_claimed, initialize, steps_of, uses
+from adjoint.interop.onnx.building import Source, network_of
 from adjoint.interop.onnx.operators import OPERATORS as OPERATORS
-from adjoint.interop.onnx.reading import read, versions
+from adjoint.interop.onnx.reading import read, version_of
 from adjoint.interop.onnx.types import Types
 
 __all__ = ["OPERATORS", "from_onnx"]
@@ -59,28 +59,8 @@ def from_onnx(source: Any, dtype: Any = None) -> Graph:
     """
     model, name, folder = read(source)
     try:
-        return built(model, name, folder, Types(dtype))
-    except CheckpointError:
-        raise
+        return network_of(model.graph, Source(folder, Types(dtype), version_of(model)))
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{name} is not a whole ONNX file ({error}): it is truncated or corrupt.") from error
-
-
-def built(model: Any, name: str, folder: str | None, types: Types) -> Graph:
-    """The network of a model."""
-    source = Source(name, folder, types, versions(model, name))
-    graph = model.graph
-    check_claimed(graph, source)
-    scope = Scope()
-    initialize(graph, scope, source, uses(graph, {}))
-    arrays = {x.name for x in graph.initializer}
-    declared = [x for x in graph.input if x.name not in arrays]
-    inputs = [x.name for x in declared]
-    if len(set(inputs)) != len(inputs) or "" in inputs:
-        raise source.wrong("an input has no name, or two have the same.")
-    if not graph.output:
-        raise source.wrong("the graph has no output.")
-    steps, outputs = steps_of(graph, scope, source, inputs)
-    checks = [Step(Input(x, source), (Value(x.name),), {}, (x.name,), f"input {x.name!r}") for x in declared]
-    result = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    return Graph(inputs, result, [*checks, *steps], source.parameters, source.buffers)

@@ -47,8 +47,6 @@ def bounded(op: str, indices: Any, n: int) -> None:
 def counted(indices: Any, n: int) -> Any:
     """Indices, negative ones counted from the end, from the start."""
     indices = plain(indices)
-    if isinstance(indices, (np.ndarray, np.generic)):
-        return np.where(indices < 0, indices + n, indices)
     return xp.where(xp.less(indices, 0), indices + n, indices)
 
 

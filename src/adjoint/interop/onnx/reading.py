@@ -57,24 +57,24 @@ def parsed(data: bytes, name: str) -> Any:
     return model
 
 
-def versions(model: Any, name: str) -> dict[str, int]:
-    """The version of every operator set that a model imports."""
+def version_of(model: Any) -> int:
+    """The version of ONNX's own operators that a model uses."""
     onnx = package()
-    found = {("" if o.domain == "ai.onnx" else o.domain): int(o.version) for o in model.opset_import}
-    own, latest = found.get(""), onnx.defs.onnx_opset_version()
+    own = next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    latest = onnx.defs.onnx_opset_version()
     if own is None:
-        raise CheckpointError(f"{name} does not say which version of ONNX's operators it uses (opset_import).")
+        raise CheckpointError("it does not say which version of ONNX's operators it uses (opset_import).")
     if own < FIRST:
         raise CheckpointError(
-            f"{name} uses version {own} of ONNX's operators, {FIRST} to {latest} are known: convert it with "
+            f"it uses version {own} of ONNX's operators, {FIRST} to {latest} are known: convert it with "
             "onnx.version_converter.convert_version(model, 13)."
         )
     if own > latest:
         raise CheckpointError(
-            f"{name} uses version {own} of ONNX's operators, and onnx {onnx.__version__} knows {latest} at most: "
+            f"it uses version {own} of ONNX's operators, and onnx {onnx.__version__} knows {latest} at most: "
             "pip install -U onnx."
         )
-    return found
+    return own
 
 
 def inlined(model: Any, name: str) -> Any:
