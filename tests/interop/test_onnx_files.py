@@ -129,6 +129,11 @@ def test_a_real_file_with_changed_bytes(data_path: Any) -> None:
     refused(data[:-100], "not a whole ONNX file|nothing in the file|has no graph")
 
 
+def test_names_that_are_no_text() -> None:
+    data = made([node("Relu", "x", "yyy")], outputs="yyy").SerializeToString()
+    refused(data.replace(b"yyy", b"y\xffy"), r"the name b'y\\xffy' is not text in UTF-8")
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     refused(tmp_path, "is a folder, not an ONNX file")
     with pytest.raises(FileNotFoundError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import warnings
@@ -288,7 +289,7 @@ def test_loops_unroll_and_their_arrays_have_gradients() -> None:
     for _ in range(3):
         h = h * 0.5 * 2.0 + x
         found.append(np.sin(h))
-    last, out = net(x, trips)
+    last, out = copy.deepcopy(net)(x, trips)
     np.testing.assert_allclose(last, h)
     np.testing.assert_allclose(out, found)
     report = aj.check(lambda net, x: aj.sum(net(x, trips)[1] ** 2), net, x)
@@ -416,3 +417,16 @@ def tensor(path: Path) -> Any:
     found = onnx.TensorProto()
     found.ParseFromString(path.read_bytes())
     return onnx.numpy_helper.to_array(found)
+
+
+def test_a_network_from_a_file_learns() -> None:
+    net = from_onnx(model("net (float[n, 2] x) => (float[n, 1] y) <float[2, 1] w = {1.0, -2.0}> { y = MatMul (x, w) }"))
+    x, target = np.array([[1.0, 2.0], [0.5, -1.0]], "float32"), np.array([[3.0], [0.0]], "float32")
+
+    def loss(net: Any) -> Any:
+        return aj.mean((net(x) - target) ** 2)
+
+    start, optimizer = float(loss(net)), aj.optim.AdamW(net, 0.1)
+    for _ in range(20):
+        net, optimizer = optimizer.step(net, aj.grad(loss)(net))
+    assert float(loss(net)) < start / 4

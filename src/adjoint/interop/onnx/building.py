@@ -11,7 +11,7 @@ import numpy as np
 from adjoint.errors import CheckpointError
 from adjoint.interop.graph import Graph, Plan, Step, Value
 from adjoint.interop.onnx.control import Block
-from adjoint.interop.onnx.graphs import check_claimed, described, inside, ordered, uses
+from adjoint.interop.onnx.graphs import check_claimed, check_text, described, inside, ordered, uses
 from adjoint.interop.onnx.inputs import Input, check_shape
 from adjoint.interop.onnx.nodes import node_of, value_of
 from adjoint.interop.onnx.tensors import array_of
@@ -125,6 +125,7 @@ def block_of(graph: Any, around: Scope, source: Source, captured: dict[str, None
 
 def network_of(graph: Any, source: Source) -> Graph:
     """The module of a file's graph."""
+    check_text(graph)
     order = ordered(graph)
     check_claimed(graph, order)
     scope = Scope()

@@ -21,6 +21,18 @@ def inside(node: Any) -> Iterable[Any]:
             yield from attribute.graphs
 
 
+def check_text(graph: Any) -> None:
+    """Raise where a name is not text: protobuf hands it out as bytes then."""
+    names = [x.name for part in (graph.input, graph.output, graph.initializer) for x in part]
+    for node in graph.node:
+        names += [node.op_type, node.domain, node.name, *node.input, *node.output, *[a.name for a in node.attribute]]
+        for inner in inside(node):
+            check_text(inner)
+    for name in names:
+        if not isinstance(name, str):
+            raise CheckpointError(f"the name {name!r} is not text in UTF-8: the file is damaged.")
+
+
 def free_names(node: Any) -> set[str]:
     """The names that a node takes, those that graphs inside it take from outside too."""
     names = {name for name in node.input if name}

@@ -79,6 +79,9 @@ class Node:
         self.alike = tuple(tuple(places) for places in alike)
         self.operator = OPERATORS[op]
 
+    def __reduce__(self) -> Any:
+        return Node, (self.op, self.attributes, self.opset, self.types, self.count, self.alike)
+
     def get(self, name: str, default: Any = None) -> Any:
         """The attribute of that name."""
         return self.attributes.get(name, default)

@@ -24,8 +24,7 @@ def read(source: Any) -> tuple[Any, str, str | None]:
     """(model, what to call it, the folder of its data): a path, bytes, or a ModelProto."""
     onnx = package()
     if isinstance(source, onnx.ModelProto):
-        model, name, folder = onnx.ModelProto(), "the model", None
-        model.CopyFrom(source)
+        model, name, folder = source, "the model", None
     else:
         if isinstance(source, (bytes, bytearray, memoryview)):
             data, name, folder = bytes(source), "the model", None

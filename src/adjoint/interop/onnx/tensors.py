@@ -56,7 +56,7 @@ def unpacked(raw: bytes, dims: tuple[int, ...], code: int, name: str) -> np.ndar
         )
     if code not in BITS:
         flat = np.frombuffer(raw, dtype.newbyteorder("<") if dtype.itemsize > 1 and dtype.kind in "iufc" else dtype)
-        return flat.astype(dtype, copy=False).reshape(dims)
+        return flat.astype(dtype).reshape(dims)  # a copy, which can be trained
     each = BITS[code]
     held = np.frombuffer(raw, np.uint8)
     parts = np.stack([(held >> s) & (2**each - 1) for s in range(0, 8, each)], -1).reshape(-1)[:count]
