@@ -26,6 +26,7 @@ _OWNERS = {
     ("jax", "Tracer"): (DEVICE, "adjoint.arrays.jax"),
     ("adjoint", "ShapeArray"): (SHAPES, "adjoint.arrays.shapes"),
 }
+EMBEDDED = {(precedence, "adjoint.arrays.numpy") for precedence in (SCALAR, NUMBER, NUMPY)}
 FUNCTIONS: dict[str, Any] = {}
 
 
@@ -106,6 +107,10 @@ class Table(dict[Any, Callable[..., Any]]):
             found = self.composed if _known(kind) == (TRACED, "") else getattr(backend(kind), self.name, self.composed)
         if found is None:
             raise BackendError(f"{self.name} has no rule for {kind.__module__}.{kind.__name__}: see CONTRIBUTING.md.")
+        if _known(kind) in EMBEDDED and self.name in FUNCTIONS:
+            from adjoint.arrays.numpy.halves import fitted
+
+            found = fitted(self.name, found, kinds)
         self[kinds] = found
         return found
 

@@ -47,9 +47,14 @@ def cross_entropy(
         uneven = _uneven(logits, target, losses, difference, weight, ignore_index, label_smoothing)
         losses, difference, share = uneven
     if reduction != "mean":
-        return xp.reduced(losses, reduction), (Reduce(difference, axes, shape), None)
+        return as_like(xp.reduced(losses, reduction), logits), (Reduce(difference, axes, shape), None)
     weights = lambda: xp.where(xp.isnan(share), 0.0, share) * difference  # noqa: E731  # 0 where nothing counts
-    return xp.sum(losses) * share, (Reduce(weights, axes, shape), None)
+    return as_like(xp.sum(losses) * share, logits), (Reduce(weights, axes, shape), None)
+
+
+def as_like(z: Any, x: Any) -> Any:
+    """z in x's dtype: what backward needs of half precision is more exact."""
+    return z if z.dtype == x.dtype else xp.astype(z, x.dtype)
 
 
 def _uneven(logits: Any, target: Any, losses: Any, difference: Any, weight: Any, ignored: int, smoothing: float) -> Any:

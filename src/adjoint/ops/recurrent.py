@@ -18,6 +18,7 @@ from adjoint.maps.matrices import Weighting
 from adjoint.maps.recurrent import MEMORY, UNITS, Recurrence
 from adjoint.ops.define import _register, highest, record, unwrapped
 from adjoint.ops.layout import shape_of
+from adjoint.ops.losses import as_like
 
 Trace = Callable[..., tuple[Any, Recurrence, Sequence[LinearMap | None]]]
 
@@ -106,7 +107,7 @@ def gru_states(a: Any, h0: Any, weight: Any, bias: Any = None, mask: Any = None,
     maps = [entry.steps(size, 4 * size), entry.first(h0), in_weight]
     if bias is not None:
         maps.append(Composition([products, Broadcast((3 * size,), shape_of(a)), Roll(size, -1, (3 * size,))]))
-    return h, solve, maps
+    return as_like(h, h0), solve, maps
 
 
 @through_time(xp.lstm_states)
@@ -135,4 +136,4 @@ def lstm_states(
         hidden = o * xp.tanh(s[..., out:])
         into = entry.steps(4 * size, 4 * size + out)
         maps.append(Composition([into, Weighting(hidden, shape_of(projection))]))
-    return s, solve, maps
+    return as_like(s, state), solve, maps

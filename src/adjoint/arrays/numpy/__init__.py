@@ -68,6 +68,7 @@ from numpy import (  # noqa: F401  # noqa: F401
 from numpy import transpose as permute  # noqa: F401
 
 from adjoint.arrays import products
+from adjoint.arrays.dispatch import is_floating
 from adjoint.arrays.numpy import memory
 from adjoint.arrays.numpy.activations import gelu, gelu_residual, gelu_slope, sigmoid  # noqa: F401
 from adjoint.arrays.numpy.attention import attend_cotangents, attend_residual  # noqa: F401
@@ -161,7 +162,11 @@ def erf(x: Any) -> Any:
 
 
 def relu(x: Any) -> Any:
-    return maximum(x, ZEROS.get(getattr(x, "dtype", None), 0.0))
+    dtype = getattr(x, "dtype", None)
+    zero = ZEROS.get(dtype)
+    if zero is None and is_floating(dtype):
+        zero = ZEROS[dtype] = np.zeros((), dtype)
+    return maximum(x, 0.0 if zero is None else zero)
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

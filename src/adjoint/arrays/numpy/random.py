@@ -43,7 +43,8 @@ def random_bits(key: Any, shape: tuple[int, ...], count: int = 32, start: int = 
 def random_mask(key: Any, shape: tuple[int, ...], p: float, dtype: Any) -> Any:
     dtype = np.dtype(dtype)
     if math.prod(shape) < LARGE or dtype.char not in "fd":
-        return random.random_mask.table.composed(key, shape, p, dtype)  # type: ignore[attr-defined]
+        composed = random.random_mask.table.composed  # type: ignore[attr-defined]
+        return composed(key, shape, p, dtype).astype(dtype, copy=False)
     from adjoint.arrays.numpy.random_kernels import mask
 
     return mask(key, shape, threshold(p), dtype.type(inverse(p)))
