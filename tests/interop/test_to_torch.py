@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import numpy as np
@@ -287,3 +288,14 @@ def test_changes_in_place_and_second_uses_are_noticed() -> None:
     torch.testing.assert_close(home.inner[0].weight.grad, 2.0 * first)
     with pytest.raises(RuntimeError, match="second time"):
         y.backward()
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("adjoint.maps.torch", "adjoint.maps.jax", "adjoint.interop.torch_modules"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, name, None)
+    A = aj.Dense(np.ones((2, 2)))
+    for call in [A.to_torch, Linear(2, 2).to_torch] if name == "torch" else [A.to_jax]:
+        with pytest.raises(ImportError, match=rf"pip install 'adjoint\[{name}\]'"):
+            call()

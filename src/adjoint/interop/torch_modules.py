@@ -6,7 +6,10 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
+try:
+    import torch
+except ModuleNotFoundError:
+    raise ImportError("to_torch needs PyTorch: pip install 'adjoint[torch]'.") from None
 
 from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.arrays.dispatch import is_array, is_floating

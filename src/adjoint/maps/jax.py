@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
+try:
+    import jax
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
+except ModuleNotFoundError:
+    raise ImportError("to_jax needs JAX: pip install 'adjoint[jax]'.") from None
+
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 from adjoint.errors import TraceError
 from adjoint.maps.base import LinearMap

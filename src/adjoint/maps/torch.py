@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
+try:
+    import torch
+except ModuleNotFoundError:
+    raise ImportError("to_torch needs PyTorch: pip install 'adjoint[torch]'.") from None
 
 from adjoint.maps.base import LinearMap
 from adjoint.maps.moving import moved
