@@ -130,10 +130,12 @@ class Losses(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Any:
         y = self.linear(x)
         wide = x.sum(-1, keepdim=True).expand(-1, 5)
+        log_p = F.log_softmax(y, -1)
         return (
-            F.cross_entropy(y, target, label_smoothing=0.1), F.nll_loss(F.log_softmax(y, -1), target),
-            F.smooth_l1_loss(y, wide), F.huber_loss(y, wide, delta=0.5), F.mse_loss(y, wide, reduction="sum"),
-            F.binary_cross_entropy_with_logits(y, torch.sigmoid(wide)), F.kl_div(F.log_softmax(y, -1), y.softmax(-1), reduction="batchmean"),
+            F.cross_entropy(y, target, label_smoothing=0.1), F.nll_loss(log_p, target), F.smooth_l1_loss(y, wide),
+            F.huber_loss(y, wide, delta=0.5), F.mse_loss(y, wide, reduction="sum"),
+            F.binary_cross_entropy_with_logits(y, torch.sigmoid(wide)),
+            F.kl_div(log_p, y.softmax(-1), reduction="batchmean"),
         )  # fmt: skip
 
 

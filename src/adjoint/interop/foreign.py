@@ -7,6 +7,8 @@ are PyTorch's own (`torch.func.jvp` and `vjp`), and are such functions again, so
 from __future__ import annotations
 
 import functools
+import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,9 +119,18 @@ def _each(g: Function, v: Any, ndim: int) -> Any:
     return found.reshape(*lead, *found.shape[1:])
 
 
+@functools.cache
+def _prepared() -> None:
+    """Import what PyTorch's forward mode needs, without the warning that this gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch._decomp.decompositions_for_jvp")
+
+
 def _pushed(f: Function, i: int, part: int, ndim: int, v: Any, *operands: Any) -> Any:
     import torch
 
+    _prepared()
     g, x = _along(f, i, part, operands), operands[i]
     try:
         return _each(lambda row: torch.func.jvp(g, (x,), (row.to(x.dtype),))[1], v, ndim)

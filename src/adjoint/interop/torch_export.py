@@ -19,7 +19,7 @@ from adjoint.interop.torch_program import Reader, array_of, needed, source_line
 
 
 class ExportError(ValueError):
-    """A PyTorch module that has no single program for its inputs: says what stands in the way, where, and what to do."""
+    """A PyTorch module that has no single program for its inputs: says what stands in the way, and what to do."""
 
 
 def from_torch(
@@ -61,7 +61,8 @@ def from_torch(
             f"from_torch: {error}: example inputs are passed as to {name} itself, from_torch(module, x, ...); its "
             f"forward takes {signature}."
         ) from None
-    args, kwargs = _tensors(args), _tensors(kwargs)
+    seen: set[int] = set()
+    args, kwargs = _examples(args, seen), _examples(kwargs, seen)
     with _quiet(), _mode(module, training):
         program = _exported(torch, module, args, kwargs, dynamic_shapes)
         _stop_gradients(torch, program)
@@ -77,15 +78,19 @@ def _torch() -> Any:
     return torch
 
 
-def _tensors(x: Any) -> Any:
-    """Example inputs with PyTorch's tensors in place of NumPy's arrays."""
+def _examples(x: Any, seen: set[int]) -> Any:
+    """Example inputs as tensors, all different ones: one that occurs twice would be exported as one input."""
     if isinstance(x, np.ndarray):
         from adjoint.arrays.torch import from_numpy
 
         return from_numpy(x)
     if type(x) in (list, tuple):
-        return type(x)([_tensors(part) for part in x])
-    return {k: _tensors(part) for k, part in x.items()} if type(x) is dict else x
+        return type(x)([_examples(part, seen) for part in x])
+    if type(x) is dict:
+        return {k: _examples(part, seen) for k, part in x.items()}
+    again = id(x) in seen and hasattr(x, "clone")
+    seen.add(id(x))
+    return x.clone() if again else x
 
 
 # Exporting
