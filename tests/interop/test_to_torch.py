@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import io
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch.func import functional_call
 
 import adjoint as aj
@@ -299,3 +301,27 @@ def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
     for call in [A.to_torch, Linear(2, 2).to_torch] if name == "torch" else [A.to_jax]:
         with pytest.raises(ImportError, match=rf"pip install 'adjoint\[{name}\]'"):
             call()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # PyTorch's compiler looks at it
+def test_what_pytorch_does_with_modules() -> None:
+    """Saved whole, checkpointed, under autocast, and left out by its compiler: values and gradients stay."""
+    inner = Residual(Linear(3, 3, rng=0)).to_torch()
+    net, x = torch.nn.Sequential(torch.nn.Linear(3, 3), inner, torch.nn.ReLU()), torch.ones(2, 3)
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=False)
+    compiled = torch.compile(copy.deepcopy(net), backend="eager")
+    net(x).sum().backward()
+    for other in (saved, compiled):
+        torch.testing.assert_close(other(x), net(x))
+        other(x).sum().backward()
+        found = dict(other.named_parameters())
+        (grad,) = [p.grad for name, p in found.items() if name.endswith("1.inner.weight")]
+        torch.testing.assert_close(grad, inner.inner.weight.grad)
+    again = torch.utils.checkpoint.checkpoint(inner, x, use_reentrant=False)
+    torch.testing.assert_close(again, inner(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        inner(x).float().sum().backward()
+    assert inner.inner.weight.grad.dtype == torch.float32

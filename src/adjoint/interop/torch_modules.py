@@ -60,7 +60,14 @@ class Computed(torch.nn.Module):
         return "gradients by adjoint"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's value; buffers that it changed are this module's from now on."""
+        """The module's value; buffers that it changed are this module's from now on; `torch.compile` leaves it out."""
+        if torch.compiler.is_compiling():
+            alone: Callable[..., Any] = torch.compiler.disable
+            return alone(self.computed)(*args, **kwargs)
+        return self.computed(*args, **kwargs)
+
+    def computed(self, *args: Any, **kwargs: Any) -> Any:
+        """The same, outside of PyTorch's compiler."""
         net = current(self._source, self)
         leaves, treedef = flatten((net, args, kwargs))
 
