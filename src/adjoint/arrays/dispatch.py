@@ -26,7 +26,6 @@ _OWNERS = {
     ("jax", "Tracer"): (DEVICE, "adjoint.arrays.jax"),
     ("adjoint", "ShapeArray"): (SHAPES, "adjoint.arrays.shapes"),
 }
-EMBEDDED = {(precedence, "adjoint.arrays.numpy") for precedence in (SCALAR, NUMBER, NUMPY)}
 FUNCTIONS: dict[str, Any] = {}
 
 
@@ -102,14 +101,14 @@ class Table(dict[Any, Callable[..., Any]]):
 
     def __missing__(self, kinds: Any) -> Callable[..., Any]:
         kind = kinds if isinstance(kinds, type) else self._dominant(kinds)
-        found = self.get(kind)
+        found, home = self.get(kind), None
         if found is None:
-            found = self.composed if _known(kind) == (TRACED, "") else getattr(backend(kind), self.name, self.composed)
+            home = None if _known(kind) == (TRACED, "") else backend(kind)
+            found = self.composed if home is None else getattr(home, self.name, self.composed)
         if found is None:
             raise BackendError(f"{self.name} has no rule for {kind.__module__}.{kind.__name__}: see CONTRIBUTING.md.")
-        if _known(kind) in EMBEDDED and self.name in FUNCTIONS:
-            from adjoint.arrays.numpy.halves import fitted
-
+        fitted = getattr(home, "fitted", None)
+        if fitted is not None:
             found = fitted(self.name, found, kinds)
         self[kinds] = found
         return found

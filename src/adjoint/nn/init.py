@@ -59,7 +59,7 @@ def _initializer(f: Initializer) -> Initializer:
     given = inspect.signature(f)
 
     @functools.wraps(f)
-    def made(shape: Shape, *args: Any, **options: Any) -> Any:
+    def made(shape: Shape | int, *args: Any, **options: Any) -> Any:
         if not _only_shapes.get():
             return f(shape, *args, **options)
         from adjoint.arrays.shapes import ShapeArray

@@ -79,6 +79,7 @@ from adjoint.arrays.numpy.convolutions import (  # noqa: F401
     fold,
     unfold,
 )
+from adjoint.arrays.numpy.halves import fitted  # noqa: F401
 from adjoint.arrays.numpy.linalg import (  # noqa: F401
     cholesky,
     det,

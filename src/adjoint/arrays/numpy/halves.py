@@ -25,14 +25,16 @@ ndarray = np.ndarray
 
 def fitted(name: str, function: Callable[..., Any], kinds: Any) -> Callable[..., Any]:
     """The function itself where it needs no care, else one that computes in float32 where it meets half precision."""
-    home = FUNCTIONS[name].__module__
+    declared = FUNCTIONS.get(name)
+    if declared is None:
+        return function
+    home = declared.__module__
     if name in CHOSEN or (home in EXACT and name not in SUMS):
         return function
     kinds = (kinds,) if isinstance(kinds, type) else kinds
     native = isinstance(function, np.ufunc) or getattr(function, "__module__", "") == "numpy"
     if native and name != "matmul" and not {int, float}.intersection(kinds):
         return function
-    declared = FUNCTIONS[name]
     if next(iter(inspect.signature(declared).parameters)) == "arrays" or ndarray not in kinds:
         return _general(function, name, home)
     if declared.arity == 1:
