@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from adjoint.arrays.dispatch import Array, backend, is_array
 from adjoint.transforms import value_and_grad
 from adjoint.trees import flatten
 from adjoint.trees import map as tree_map
+
+Together = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 
 
 def _examples(*batch: Any) -> int:
@@ -68,9 +71,10 @@ def accumulate(
             nets = [tree_map(lambda x: x, net) for _ in batches[start:stop]]
             shares = [n / sum(counts) for n in counts[start:stop]]
             each = zip(nets, shares, batches[start:stop], strict=True)
-            for part in together([functools.partial(with_gradient, *given) for given in each]):
-                total = _sum(total, part)
+            parts = together([functools.partial(with_gradient, *given) for given in each])
             _unchanged(net, nets)
+            for part in parts:
+                total = part if total is None else _sum_together(together, workers, total, part)
         if total is None:
             raise ValueError("accumulate: there is no batch.")
         value, gradient = total
@@ -84,7 +88,21 @@ def _sum(total: Any, part: Any) -> Any:
     return part if total is None else tree_map(operator.iadd, total, part)
 
 
-def _together(net: Any) -> Callable[[Sequence[Callable[[], Any]]], list[Any]] | None:
+def _sum_together(together: Together, workers: int, total: Any, part: Any) -> Any:
+    """The same, each worker at some of the arrays."""
+    leaves, treedef = flatten(total)
+    others = flatten(part)[0]
+    order = sorted(range(len(leaves)), key=lambda k: -math.prod(leaves[k].shape))
+
+    def add(first: int) -> None:
+        for k in order[first::workers]:
+            leaves[k] += others[k]
+
+    together([functools.partial(add, first) for first in range(workers)])
+    return treedef.unflatten(leaves)
+
+
+def _together(net: Any) -> Together | None:
     """What runs several functions at the same time on the network's backend; None where it uses all cores for one."""
     first = next((x for x in flatten(net)[0] if is_array(x)), None)
     return None if first is None else getattr(backend(type(first)), "together", None)

@@ -10,6 +10,10 @@ from typing import Any
 import numba
 import numpy as np
 
+from adjoint.arrays.numpy.threads import each
+
+GRAIN = 1 << 20  # parameters from which another thread repays its waking
+
 
 def kernel(f: Callable[..., Any], fastmath: Sequence[str] = ("contract",)) -> Callable[..., Any]:
     """Compile for the processor, without the divide-by-zero check that would block vectorization; kept on disk."""
@@ -80,8 +84,11 @@ def adam(
     keep, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
     numbers = in_dtype((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0))
-    for p, g, m, v in zip(params, grads, first, second, strict=True):
-        _adam(flat(p), flat(g), flat(m), flat(v), numbers(p.dtype))
+
+    def update(k: int) -> None:
+        _adam(flat(params[k]), flat(grads[k]), flat(first[k]), flat(second[k]), numbers(params[k].dtype))
+
+    each(update, [p.size for p in params], GRAIN)
 
 
 def sgd(

@@ -105,3 +105,19 @@ def parts(work: Callable[[int, int], Any], n: int, grain: int) -> None:
     work(0, ends[1])
     for x in others:
         x.result()
+
+
+def each(work: Callable[[int], None], sizes: Sequence[int], grain: int) -> None:
+    """work(k) for every k, the largest first, in as many threads as BLAS has and there are grains to do."""
+    library = None if getattr(_own, "share", False) else blas()
+    count = min(library.get_num_threads() if library else 1, sum(sizes) // grain, len(sizes))
+    waiting = iter(sorted(range(len(sizes)), key=lambda k: -sizes[k]))
+
+    def some() -> None:
+        for k in waiting:
+            work(k)
+
+    others = [pool(count - 1).submit(some) for _ in range(1, count)]
+    some()
+    for x in others:
+        x.result()
