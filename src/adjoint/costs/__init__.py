@@ -1,5 +1,9 @@
 """What a network costs: counted by running it on arrays that only have shapes."""
 
-from adjoint.costs.counting import Cost, LayerCost, Pass, cost
+from adjoint.costs.components import Component, LayerCost
+from adjoint.costs.counting import Cost, cost
+from adjoint.costs.growth import Growth, Polynomial
+from adjoint.costs.memory import Alive, Memory
+from adjoint.costs.passes import Pass
 
-__all__ = ["Cost", "LayerCost", "Pass", "cost"]
+__all__ = ["Alive", "Component", "Cost", "Growth", "LayerCost", "Memory", "Pass", "Polynomial", "cost"]

@@ -1,60 +1,42 @@
-"""`aj.cost`: forward and backward of a network, counted by running it on arrays that only have shapes."""
+"""`aj.cost`: forward, backward and optimizer of a network, counted by running it on arrays that only have shapes."""
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from adjoint.arrays import sum as total
 from adjoint.arrays.dispatch import Array, Shape, is_array
-from adjoint.arrays.shapes import ShapeArray, Tally, count, like
-from adjoint.inspection.watching import Call, calls, evaluated
-from adjoint.nn.module import Module, count_parameters
-from adjoint.transforms import value_and_grad, vjp
-from adjoint.trees import Structure, differentiable, flatten
+from adjoint.arrays.shapes import ShapeArray, count, like
+from adjoint.costs.components import (
+    Component,
+    LayerCost,
+    backward_spending,
+    by_component,
+    forward_spending,
+    told,
+    watched,
+)
+from adjoint.costs.growth import Growth, growth
+from adjoint.costs.memory import Alive, Memory, alive, checkpointed
+from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, variables
+from adjoint.costs.subjects import example, laid_out, longest
+from adjoint.inspection.watching import evaluated
+from adjoint.models.config import Config
+from adjoint.nn.module import Module, count_parameters, to
+from adjoint.optim import AdamW
+from adjoint.trees import Structure, differentiable
 from adjoint.trees import map as tree_map
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one pass does: `flops` in all, those in matrix products (2·n·k·m each), `bytes` read and written.
-
-    >>> import adjoint as aj
-    >>> cost(aj.nn.Linear(3, 2), (5, 3)).forward
-    Pass(flops=70, matmul_flops=60, bytes=132)
-    """
-
-    flops: int
-    matmul_flops: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """What one call of a layer costs; `level` counts the modules that it is inside of, whose own figures include it.
-
-    >>> import adjoint as aj
-    >>> [(layer.kind, layer.forward.matmul_flops) for layer in cost(aj.nn.MLP((3, 4, 2)), (1, 3)).layers]
-    [('Linear', 24), ('ReLU', 0), ('Linear', 16)]
-    """
-
-    name: str
-    kind: str
-    level: int
-    parameters: int
-    forward: Pass
-    backward: Pass
 
 
 @dataclass(frozen=True)
 class Cost:
     """What a network costs on one batch.
 
-    `inference_bytes` and `training_bytes` are the most memory alive at any moment of the forward pass, and of forward
-    and backward together with what the first keeps for the second and the gradients; parameters and input not counted.
+    `forward` and `backward` are its passes, `step` is AdamW's. `inference_bytes` and `training_bytes` are the most
+    memory alive at any moment of the forward pass, and of forward and backward together with what the first keeps for
+    the second and the gradients; parameters and input not counted: `memory` has those. `components` add up to the
+    passes; `layers` are the calls of modules. `inputs` are the shapes that the network was given.
 
     >>> import adjoint as aj
     >>> found = cost(aj.nn.MLP((3, 4, 2)), (1, 3))
@@ -68,84 +50,138 @@ class Cost:
     inference_bytes: int
     training_bytes: int
     layers: tuple[LayerCost, ...]
+    components: tuple[Component, ...]
+    step: Pass
+    memory: Memory
+    inputs: tuple[Shape, ...]
+    dtype: str
+    _grown: Callable[[str, str], Growth] | None = field(default=None, repr=False, compare=False)
+
+    def polynomial(self, variable: str = "seq", of: str = "matmul_flops") -> Growth:
+        """The FLOPs as exact polynomials in the sequence length ("seq") or the batch, and where attention overtakes.
+
+        `of` is "matmul_flops", "flops" or "bytes". Three counts give the coefficients, a fourth checks them. Raises
+        ValueError where the cost is no polynomial of degree 2 (a window of attention bends it), and where the network
+        was not counted by batch and seq.
+
+        >>> import adjoint as aj
+        >>> found = aj.cost(aj.models.GPT(11, 64, n_layer=1, n_head=2, n_embd=8), seq=16).polynomial("seq")
+        >>> print(found.forward)
+        32 T² + 1,712 T
+        >>> print(found.overtakes["scores alone"], found.overtakes["with projections"])
+        32 16
+        """
+        if self._grown is None:
+            raise ValueError(
+                f"cost: a polynomial in {variable!r} needs a network counted with batch=…, seq=…, not by x."
+            )
+        return self._grown(variable, of)
 
 
-def cost(net: Module, x: Array | Shape, inputs: bool = False) -> Cost:
-    """FLOPs, bytes and peak memory of a network's forward and backward pass on a batch x; nothing is computed.
+def cost(
+    model: Module | Config, x: Array | Shape | None = None, inputs: bool = False, *, batch: int | None = None,
+    seq: int | None = None, dtype: Any = None,
+) -> Cost:  # fmt: skip
+    """FLOPs, bytes and peak memory of a network's forward and backward pass and optimizer step; nothing is computed.
 
-    x is an array, of which only shape and dtype are read, or a shape (of float32 numbers). The backward pass gives the
-    gradient of the parameters, as training needs it, and of x where `inputs` is true. A product n×k by k×m costs
-    2·n·k·m forward and twice that backward, except in the first layer, which without `inputs` has only one product to
-    do. What other functions count is in `adjoint.arrays.shapes`. The network is in evaluation mode.
+    `model` is a network, or a configuration (a dict, the path of a `config.json` or of its folder) that is laid out
+    without memory, so that any size can be counted. It is counted on x, an array of which only shape and dtype are
+    read, or a shape (of float32 numbers); or on a `batch` (1 unless given) of sequences of `seq` tokens (as long as the
+    model allows, 1024 at most, unless given), or of images of the model's size. `dtype` is that of the weights.
+
+    The backward pass gives the gradient of the parameters, as training needs it, and of x where `inputs` is true. A
+    product n×k by k×m costs 2·n·k·m forward and twice that backward, except in the first layer, which without `inputs`
+    has only one product to do, and in attention, whose backward pass makes the scores again (five products for two, as
+    PyTorch counts its fused kernels). All keys count for a causal query, as in published figures. What other functions
+    count is in `adjoint.arrays.shapes`. The network is in evaluation mode. Raises ValueError where x, batch and seq do
+    not suit the model, ShapeError where shapes do not fit.
 
     >>> import adjoint as aj
-    >>> found = cost(aj.nn.Linear(3, 2), (5, 3))
+    >>> found = aj.cost(aj.nn.Linear(3, 2), (5, 3))
     >>> found.forward.matmul_flops, found.backward.matmul_flops, found.training_bytes
     (60, 60, ...)
+    >>> llama = {"model_type": "llama", "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008,
+    ...          "num_hidden_layers": 32, "num_attention_heads": 32}
+    >>> aj.cost(llama, batch=1, seq=128).forward.multiply_adds
+    850000871424
     """
-    shapes: dict[int, Any] = {}  # tied weights stay one array
-    net = tree_map(lambda w: shapes.setdefault(id(w), like(w)), evaluated(net))
-    x = like(x) if is_array(x) else ShapeArray(x)
-    with count() as forward:
-        net(x)
-    layers = tuple(
-        LayerCost(call.name, call.kind, call.level, count_parameters(call.module), *_passes(call, inputs, x))
-        for call in calls(net, x)[1]
+    net = _shaped(laid_out(model, dtype), dtype if isinstance(model, Module) else None)
+    if x is None:
+        args = example(net, batch, seq)
+    elif batch is not None or seq is not None:
+        raise ValueError("cost: give x, or batch and seq, not both.")
+    else:
+        args = (like(x) if is_array(x) else ShapeArray(x),)
+    wanted = [inputs and differentiable(a) for a in args]
+    f, primals = variables(net, args, wanted)
+    with count() as tally:
+        net(*args)
+    backward = backward_of(f, primals)
+    calls = watched(net, args)
+    spent = [forward_spending(call) for call in calls]
+    fixed = () if inputs else args
+    pulled = [backward_spending(call, fixed) for call in calls]
+    parts = [by_component(calls, s, whole) for s, whole in ((spent, Spending.of(tally)), (pulled, backward))]
+    components = tuple(
+        Component(name, part.total(), parts[1].get(name, Spending()).total())
+        for name, part in parts[0].items()
+    )  # fmt: skip
+    both = alive(f, primals)
+    both = Alive(both.kept, max(tally.peak_bytes, both.peak))
+    learned = Structure(net).own()
+
+    def grown(variable: str, of: str) -> Growth:
+        start = {"batch": args[0].shape[0], "seq": args[0].shape[-1]}
+        return growth(lambda **changed: _counted(net, of, **{**start, **changed}), variable, longest(net))
+
+    return Cost(
+        parameters=count_parameters(net),
+        forward=Pass(tally.flops, tally.matmul_flops, tally.bytes),
+        backward=backward.total(),
+        inference_bytes=tally.peak_bytes,
+        training_bytes=both.peak,
+        layers=told(calls, spent, pulled),
+        components=components,
+        step=_step(learned),
+        memory=_memory(net, learned, args, wanted, both),
+        inputs=tuple(a.shape for a in args),
+        dtype=", ".join(sorted({str(p.dtype) for p in net.parameters()})),
+        _grown=grown if x is None and "int" in str(args[0].dtype) else None,
     )
-    inputs = inputs and differentiable(x)
-    peak = max(forward.peak_bytes, _training_bytes(net, x, inputs))
-    return Cost(count_parameters(net), _pass(forward), _backward(net, x, inputs), forward.peak_bytes, peak, layers)
 
 
-def _passes(call: Call, inputs: bool, x: Array) -> tuple[Pass, Pass]:
-    with count() as forward:
-        call.module(call.input)
-    return _pass(forward), _backward(call.module, call.input, inputs or call.input is not x)
+def _shaped(net: Module, dtype: Any) -> Module:
+    """The network in evaluation mode with arrays that only have shapes; tied weights stay one array."""
+    shapes: dict[int, Any] = {}
+    made: Module = tree_map(lambda w: shapes.setdefault(id(w), like(w)), evaluated(net))
+    return made if dtype is None else to(made, dtype=dtype)
 
 
-def _backward(net: Module, x: Array, inputs: bool) -> Pass:
-    f, primals = _variables(net, x, inputs)
-    if not primals:
+def _counted(net: Module, of: str, batch: int, seq: int) -> dict[str, int]:
+    """What is to be a polynomial: one of a pass's figures, for forward and backward and by component."""
+    args = example(net, batch, seq)
+    forward = forward_of(net, args)
+    calls = watched(net, args)
+    parts = by_component(calls, [forward_spending(call) for call in calls], forward)
+    backward = backward_of(*variables(net, args, [False] * len(args)))
+    figures = {"forward": forward, "backward": backward, **parts}
+    return {name: int(getattr(spent.total(), of)) for name, spent in figures.items()}
+
+
+def _step(learned: tuple[Array, ...]) -> Pass:
+    """AdamW's step."""
+    if not learned:
         return Pass(0, 0, 0)
-    with count() as forward:
-        f(*primals)
-    with count() as recorded:
-        y, pull = vjp(f, *primals)
-    with count() as backward:
-        pull(y)
-    # slopes that are computed beside the values belong to the gradient; what `vjp` copies does not
-    copied = recorded.by_function.get("copy", (0, 0, 0))[2] - forward.by_function.get("copy", (0, 0, 0))[2]
-    return Pass(
-        backward.flops + recorded.flops - forward.flops,
-        backward.matmul_flops + recorded.matmul_flops - forward.matmul_flops,
-        backward.bytes + recorded.bytes - forward.bytes - copied,
-    )
-
-
-def _training_bytes(net: Module, x: Array, inputs: bool) -> int:
-    f, primals = _variables(net, x, inputs)
-    if not primals:
-        return 0
-    with count() as training:
-        value_and_grad(lambda *given: _summed(f(*given)), tuple(range(len(primals))))(*primals)
-    return training.peak_bytes
-
-
-def _summed(y: Any) -> Array:
-    """A number that depends on every floating array of a network's value."""
-    first, *others = [total(part) for part in flatten(y)[0] if differentiable(part)]
-    return functools.reduce(operator.add, others, first)
-
-
-def _variables(net: Module, x: Array, inputs: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """(f, primals): the network's value as a function of what has a gradient: parameters if any, and x if wanted."""
-    learns = bool(Structure(net).own())
-    if learns and inputs:
-        return lambda net, x: net(x), (net, x)
-    if learns:
-        return lambda net: net(x), (net,)
-    return net, (x,) if inputs else ()
-
-
-def _pass(tally: Tally) -> Pass:
+    tree = list(learned)
+    optimizer = AdamW(tree)
+    with count() as tally:
+        optimizer.step(tree, tree)
     return Pass(tally.flops, tally.matmul_flops, tally.bytes)
+
+
+def _memory(net: Module, learned: tuple[Array, ...], args: Any, wanted: list[bool], passes: Alive) -> Memory:
+    arrays = {id(a): a for _, a in net.named_arrays()}
+    weights, gradients = (sum(int(a.nbytes) for a in group) for group in (arrays.values(), learned))
+    again = checkpointed(net)
+    smaller = None if again is None else alive(*variables(again, args, wanted))
+    return Memory(weights, gradients, 2 * gradients, passes, smaller)

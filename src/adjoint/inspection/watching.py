@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Watched:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's value, or what the watcher makes of it."""
-        return self._around(self._name, self._module, lambda *args: self._module(*args, **kwargs), args)
+        return self._around(self._name, self._module, functools.partial(self._module, **kwargs), args)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)

@@ -23,14 +23,15 @@ class Tally:
     `matmul_flops`: those of matrix products and convolutions only, two a multiply-add, as published figures count.
     `bytes`: read and written by each function, views free. `live_bytes`: memory of arrays made inside that is still
     alive; `peak_bytes`: the most of it at any moment. What was there before the `with` is in neither.
-    `by_function`: calls, flops and bytes by name.
+    `by_function`: calls, flops and bytes by name; `products`: matmul_flops by name, of those that have any.
     """
 
-    __slots__ = ("by_function", "bytes", "flops", "live_bytes", "matmul_flops", "peak_bytes")
+    __slots__ = ("by_function", "bytes", "flops", "live_bytes", "matmul_flops", "peak_bytes", "products")
 
     def __init__(self) -> None:
         self.flops = self.matmul_flops = self.bytes = self.live_bytes = self.peak_bytes = 0
         self.by_function: dict[str, Spent] = {}
+        self.products: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return (
@@ -45,6 +46,8 @@ class Tally:
         self.bytes += moved
         calls, before, moved_before = self.by_function.get(name, (0, 0, 0))
         self.by_function[name] = Spent(calls + 1, before + flops, moved_before + moved)
+        if matmul_flops:
+            self.products[name] = self.products.get(name, 0) + matmul_flops
 
 
 class _Active(threading.local):

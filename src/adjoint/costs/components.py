@@ -1,0 +1,199 @@
+"""Where a network spends: every call of a module counted, and what is its own assigned to a component."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, learns, variables
+from adjoint.inspection.watching import evaluated, watch
+from adjoint.nn.layers import Sequential
+from adjoint.nn.module import Module, count_parameters
+
+PROJECTIONS, SCORES, FEED_FORWARD = "attention projections", "attention scores", "feed-forward"
+NORMS, EMBEDDINGS, CONVOLUTIONS, HEAD, OTHER = "norms", "embeddings", "convolutions", "head", "other"
+COMPONENTS = (PROJECTIONS, SCORES, FEED_FORWARD, CONVOLUTIONS, NORMS, EMBEDDINGS, HEAD, OTHER)
+
+_HEADS = re.compile(r"^(lm_head|cls|classifier|pooler|score|qa_outputs|head|fc|(vit|bert|roberta)\.pooler)(\.|$)")
+_EMBEDDED = re.compile(r"(^|\.)(wte|wpe|shared|\w*embed\w*)(\.|$)", re.IGNORECASE)
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_PRODUCTS = ("linear", "affine", "weight_product")  # with weights: in an attention the projections
+_SUMS = ("add", "subtract")  # of a block: what joins its parts
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one call of a layer costs; `level` counts the modules that it is inside of, whose own figures include it.
+
+    >>> import adjoint as aj
+    >>> [(layer.kind, layer.forward.matmul_flops) for layer in aj.cost(aj.nn.MLP((3, 4, 2)), (1, 3)).layers]
+    [('Linear', 24), ('ReLU', 0), ('Linear', 16)]
+    """
+
+    name: str
+    kind: str
+    level: int
+    parameters: int
+    forward: Pass
+    backward: Pass
+
+
+@dataclass(frozen=True)
+class Component:
+    """What all parts of one kind cost together, such as the attention projections; components add up to the whole.
+
+    >>> import adjoint as aj
+    >>> net = aj.models.GPT(11, 8, n_layer=1, n_head=2, n_embd=4)
+    >>> [part.name for part in aj.cost(net, seq=8).components]
+    ['attention projections', 'attention scores', 'feed-forward', 'norms', 'embeddings', 'head', 'other']
+    """
+
+    name: str
+    forward: Pass
+    backward: Pass
+
+
+@dataclass
+class Call:
+    """A call of a module, to be counted: what it was called with, and the calls inside it."""
+
+    name: str
+    module: Module
+    level: int
+    args: tuple[Any, ...]
+    run: Callable[..., Any]
+    inside: list[Call]
+
+
+def watched(net: Module, args: Sequence[Any]) -> list[Call]:
+    """All calls of modules inside net(*args), in the order in which they began.
+
+    >>> import adjoint as aj
+    >>> from adjoint.arrays.shapes import ShapeArray
+    >>> [(call.name, call.level) for call in watched(aj.nn.MLP((3, 4, 2)), [ShapeArray((1, 3))])]
+    [('0', 0), ('1', 0), ('2', 0)]
+    """
+    seen: list[Call] = []
+    open_calls: list[Call] = []
+    modules = dict(evaluated(net).named_modules())
+
+    def around(name: str, module: Module, call: Any, args: tuple[Any, ...]) -> Any:
+        options = call.keywords
+
+        def run(module: Any, *args: Any) -> Any:
+            return module(*args, **options)
+
+        entry = Call(name, modules[name], len(open_calls), args, run, [])
+        seen.append(entry)
+        if open_calls:
+            open_calls[-1].inside.append(entry)
+        open_calls.append(entry)
+        y = call(*args)
+        open_calls.pop()
+        return y
+
+    watch(net, around)(*args)
+    return seen
+
+
+def forward_spending(call: Call) -> Spending:
+    """What a call costs."""
+    return forward_of(call.run, (call.module, *call.args))
+
+
+def backward_spending(call: Call, fixed: Sequence[Any]) -> Spending:
+    """What the gradient of a call costs, in its parameters and its arguments but for those that are `fixed`."""
+    wanted = [not any(x is y for y in fixed) for x in call.args]
+    return backward_of(*variables(call.module, call.args, wanted, call.run))
+
+
+def by_component(calls: Sequence[Call], spent: Sequence[Spending], whole: Spending) -> dict[str, Spending]:
+    """What each component costs, given what each call does and the whole network; they add up to the whole.
+
+    A call's own part is what the calls inside it leave. In an attention, products with weights are projections, and the
+    rest (products of queries, keys and values, the softmax, rotations) scores. What a block itself adds up is `other`.
+    """
+    found: dict[str, Spending] = {}
+    places = {id(call): k for k, call in enumerate(calls)}
+    rest = whole - Spending()
+    for call, all_of_it in zip(calls, spent, strict=True):
+        own = all_of_it - Spending()
+        for inner in call.inside:
+            own.add(spent[places[id(inner)]], -1)
+        if call.level == 0:
+            rest.add(all_of_it, -1)
+        for name, part in _parted(call, own):
+            found.setdefault(name, Spending()).add(part)
+    found.setdefault(OTHER, Spending()).add(rest)
+    return {name: found[name] for name in COMPONENTS if name in found}
+
+
+def _parted(call: Call, own: Spending) -> list[tuple[str, Spending]]:
+    """The components of a call, each with its part of what is the call's own."""
+    kind = type(call.module).__name__
+    attends = bool(_ATTENTION.search(call.name)) or bool(_ATTENTION.search(kind))
+    leaf = not call.inside
+    if kind.endswith("Norm") or "BatchNorm" in kind or "InstanceNorm" in kind:
+        return [(NORMS, own)]
+    if kind == "Embedding" or (_EMBEDDED.search(call.name) and not attends):
+        return [(EMBEDDINGS, own)]
+    if _HEADS.search(call.name):
+        return [(HEAD, own)]
+    if "Conv" in kind:
+        return [(CONVOLUTIONS, own)]
+    if attends:
+        linear = own.only(lambda name: name in _PRODUCTS)
+        return [(PROJECTIONS, linear), (PROJECTIONS if kind == "Linear" else SCORES, own - linear)]
+    if leaf or any(part.level > call.level and isinstance(part.module, Module) for part in call.inside):
+        sums = own.only(lambda name: not leaf and name in _SUMS)
+        return [(OTHER, sums), (FEED_FORWARD, own - sums)]
+    return [(OTHER, own)]
+
+
+def told(calls: Sequence[Call], forward: Sequence[Spending], backward: Sequence[Spending]) -> tuple[LayerCost, ...]:
+    """What each call costs, without those that do nothing at all (dropout in evaluation mode)."""
+    return tuple(
+        LayerCost(
+            call.name, type(call.module).__name__, call.level, count_parameters(call.module), f.total(), b.total()
+        )
+        for call, f, b in zip(calls, forward, backward, strict=True)
+        if f.bytes or learns(call.module)
+    )
+
+
+def blocks(net: Module) -> list[tuple[Module, str]]:
+    """(owner, attribute) of every list of alike modules that have modules inside: the blocks of a deep network.
+
+    Only outermost ones are given whose modules can be called.
+
+    >>> import adjoint as aj
+    >>> [(type(owner).__name__, name) for owner, name in blocks(aj.models.GPT(5, 4, n_layer=2, n_head=1, n_embd=4))]
+    [('GPT', 'h')]
+    """
+    found: list[tuple[Module, str]] = []
+    names = net.form().names
+    if isinstance(net, Sequential) and _alike([net.__dict__[name] for name in names]):
+        return [(net, name) for name in names]
+    for name in names:
+        child = net.__dict__[name]
+        if isinstance(child, (list, tuple)) and _alike(list(child)):
+            found.append((net, name))
+        else:
+            parts = (
+                child if isinstance(child, (list, tuple)) else [*child.values()] if isinstance(child, dict) else [child]
+            )
+            found += [pair for part in parts if isinstance(part, Module) for pair in blocks(part)]
+    return found
+
+
+def _alike(parts: list[Any]) -> bool:
+    kinds = {type(part) for part in parts}
+    return (
+        len(kinds) == 1
+        and isinstance(parts[0], Module)
+        and type(parts[0]).__call__ is not Module.__call__
+        and any(isinstance(x, Module) for _, x in list(parts[0].named_modules())[1:])
+        and not isinstance(parts[0], Sequential)
+    )

@@ -1,0 +1,95 @@
+"""What is counted: a network, or a configuration laid out without memory, and arrays that it can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adjoint.arrays.shapes import ShapeArray
+from adjoint.models import (
+    T5,
+    BertModel,
+    MobileNet,
+    MobileNetV2,
+    ResNet,
+    T5Encoder,
+    ViTForImageClassification,
+    ViTModel,
+)
+from adjoint.models.bert import Head
+from adjoint.models.causal import CausalLM
+from adjoint.models.config import Config, from_config, read_config
+from adjoint.models.llama import LlamaModel
+from adjoint.nn import init
+from adjoint.nn.module import Module
+
+USUAL = 1024  # tokens, where nothing is said and the model allows as many
+IMAGE = 224  # pixels a side, for networks that take any size
+LONGEST = 16_384  # tokens of a count for a polynomial, where the model has no limit of its own
+
+
+def laid_out(model: Module | Config, dtype: Any = None) -> Module:
+    """A network as it is; that of a configuration with arrays that only have shapes.
+
+    >>> type(laid_out({"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12,
+    ...                "n_head": 12})).__name__
+    'GPT'
+    """
+    if isinstance(model, Module):
+        return model
+    config = model if isinstance(model, Mapping) else read_config(model)
+    with init.only_shapes():
+        net: Module = from_config(config, dtype=dtype or "float32")
+    return net
+
+
+def limit(net: Module) -> int | None:
+    """The most tokens that a language model can be given, None where it has no limit.
+
+    >>> import adjoint as aj
+    >>> limit(aj.models.GPT(5, 16, n_layer=1, n_head=1, n_embd=4))
+    16
+    """
+    if isinstance(net, Head):
+        net = net.__dict__[net.base]
+    if isinstance(net, BertModel):
+        table = net.embeddings
+        return int(table.position_embeddings.num_embeddings) - ((table.padding or 0) + 1 if table.skips else 0)
+    found = getattr(net, "limit", None) or getattr(getattr(net, "model", net), "max_positions", None)
+    return None if found is None else int(found)
+
+
+def longest(net: Module) -> int:
+    """The longest sequence on which a polynomial is counted: T5's table of distances is a real one."""
+    most = 2048 if isinstance(net, (T5, T5Encoder)) else LONGEST
+    return min(limit(net) or most, most)
+
+
+def example(net: Module, batch: int | None = None, seq: int | None = None) -> tuple[ShapeArray, ...]:
+    """What a language model or a network for images can be given: tokens (batch, seq), or images.
+
+    An encoder with a decoder is given sequences of one length. Raises ValueError for a network of another kind, for a
+    sequence length where there is no sequence, and for sizes that are no positive integers.
+
+    >>> import adjoint as aj
+    >>> example(aj.models.GPT(5, 16, n_layer=1, n_head=1, n_embd=4), 2, 8)
+    (ShapeArray((2, 8), int64),)
+    """
+    for name, size in (("batch", batch), ("seq", seq)):
+        if size is not None and (type(size) is not int or size < 1):
+            raise ValueError(f"cost: {name} is to be a positive integer, not {size!r}.")
+    n = batch or 1
+    if isinstance(net, (CausalLM, LlamaModel, BertModel, Head, T5, T5Encoder)):
+        tokens = ShapeArray((n, seq or min(limit(net) or USUAL, USUAL)), "int64")
+        return (tokens, tokens) if isinstance(net, T5) else (tokens,)
+    kind = type(net).__name__
+    if seq is not None and isinstance(net, (ViTForImageClassification, ViTModel, ResNet, MobileNet, MobileNetV2)):
+        raise ValueError(f"cost: {kind} takes images, which have no sequence length; leave seq out.")
+    dtype = next((str(p.dtype) for p in net.parameters()), "float32")
+    if isinstance(net, ViTForImageClassification):
+        net = net.vit
+    if isinstance(net, ViTModel):
+        return (ShapeArray((n, net.channels, *net.image_size), dtype),)
+    if isinstance(net, (ResNet, MobileNet, MobileNetV2)):
+        return (ShapeArray((n, net.in_channels, IMAGE, IMAGE), dtype),)
+    raise ValueError(f"cost: what {kind} is given is not known; give x, an array or a shape, instead of batch and seq.")
