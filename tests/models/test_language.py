@@ -217,11 +217,26 @@ def test_folders_that_transformers_writes(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", T5)
 def test_folders_of_t5(name: str, tmp_path: Path) -> None:
+    """Also those of transformers 5: all tied by their configuration, which says apart whether vectors are scaled."""
     reference, _ = t5(name, "float32", gain=0.5)
     reference.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    net = aj.models.from_config({**config, "tie_word_embeddings": name == "t5"})
-    aj.models.load_checkpoint(net, load_file(tmp_path / "model.safetensors"))
+    with torch.no_grad():
+        expected = reference(input_ids=torch.tensor(TOKENS), decoder_input_ids=torch.tensor(TOKENS)).logits.numpy()
+    older = {k: v for k, v in config.items() if k != "scale_decoder_outputs"} | {"tie_word_embeddings": name == "t5"}
+    newer = {**config, "tie_word_embeddings": name == "t5"}
+    for told in (older, newer):
+        net = aj.models.from_config(told)
+        aj.models.load_checkpoint(net, load_file(tmp_path / "model.safetensors"))
+        np.testing.assert_allclose(net(TOKENS, TOKENS), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_tied_head_without_a_scale(tmp_path: Path) -> None:
+    config = transformers.T5Config(**T5_SHAPE, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    reference = made(transformers.T5ForConditionalGeneration, config, "float32", gain=0.5)
+    reference.save_pretrained(tmp_path)
+    net = aj.open(tmp_path)
+    assert net.lm_head.weight is net.shared.weight
     with torch.no_grad():
         expected = reference(input_ids=torch.tensor(TOKENS), decoder_input_ids=torch.tensor(TOKENS)).logits.numpy()
     np.testing.assert_allclose(net(TOKENS, TOKENS), expected, atol=1e-5 * np.abs(expected).max())

@@ -373,7 +373,7 @@ def t5(fields: Fields, dtype: Any, rng: Rng) -> Any:
     )[1]
     fields.get("n_positions")  # T5 has no limit of positions
     fields.get("classifier_dropout")
-    for derived in ("dense_act_fn", "is_gated_act", "scale_decoder_outputs"):
+    for derived in ("dense_act_fn", "is_gated_act"):
         fields.get(derived)  # from the fields below
     fields.only("is_decoder", False)
     fields.only("relative_attention_bias", True)
@@ -387,6 +387,7 @@ def t5(fields: Fields, dtype: Any, rng: Rng) -> Any:
     layers = fields.layers("num_layers")
     decoder_layers = fields.layers("num_decoder_layers", layers)
     tied = fields.flag("tie_word_embeddings", True)
+    scaled = fields.flag("scale_decoder_outputs", tied)  # transformers 5 writes it, and that all are tied
     options: dict[str, Any] = {}
     if built is T5:
         start = fields.tokens("decoder_start_token_id", 0) or fields.tokens("pad_token_id", 0)
@@ -400,5 +401,6 @@ def t5(fields: Fields, dtype: Any, rng: Rng) -> Any:
         dtype=dtype, rng=rng, **options,
     )  # fmt: skip
     if built is T5:
+        net.scale = fields.integer("d_model") ** -0.5 if scaled else 1.0
         net.stop, net.pad = fields.tokens("eos_token_id", 1), next(iter(fields.tokens("pad_token_id", 0)), None)
     return net
