@@ -99,6 +99,25 @@ def test_backends_and_dtypes(backend: str, dtype: str | None, tmp_path: Path) ->
         np.testing.assert_allclose(np.asarray(net(tokens).tolist()), logits(exact), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_what_is_tied_in_the_configuration_and_differs_in_the_file(kind: str, tmp_path: Path) -> None:
+    """As transformers does: the file tells what was trained."""
+    theirs = transformer(kind, tie_word_embeddings=False)
+    theirs.config.tie_word_embeddings = True
+    theirs.save_pretrained(tmp_path)
+    net = aj.open(tmp_path)
+    np.testing.assert_allclose(_values(net(TOKENS)), logits(theirs), rtol=1e-4, atol=1e-5)
+    assert aj.nn.count_parameters(net) == sum(p.numel() for p in theirs.parameters())
+    assert aj.nn.count_parameters(aj.grad(lambda net: aj.sum(_raw(net(TOKENS))))(net)) == aj.nn.count_parameters(net)
+    loaded = aj.models.from_config(tmp_path)
+    aj.models.load_checkpoint(loaded, {name: p.detach().numpy() for name, p in theirs.state_dict().items()})
+    np.testing.assert_allclose(_values(loaded(TOKENS)), logits(theirs), rtol=1e-4, atol=1e-5)
+
+
+def _raw(out: Any) -> Any:
+    return out if hasattr(out, "shape") else out[0]
+
+
 def test_a_file_beside_its_configuration(tmp_path: Path) -> None:
     transformer("llama").save_pretrained(tmp_path)
     by_file, by_folder = aj.open(tmp_path / "model.safetensors"), aj.open(os.fspath(tmp_path))

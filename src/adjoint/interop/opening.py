@@ -143,7 +143,7 @@ def _config(path: str) -> str | None:
 
 def _planned(path: str, config: str, dtype: Any, ignore: Collection[str], trust_pickle: bool) -> Plan:
     """The network that a configuration lays out, which its weights fit."""
-    from adjoint.models.checkpoint import sources
+    from adjoint.models.checkpoint import sources, untie
     from adjoint.models.config import from_config
 
     if os.path.isdir(path):
@@ -159,6 +159,9 @@ def _planned(path: str, config: str, dtype: Any, ignore: Collection[str], trust_
         ) from error
     where = sources(net, weights)
     _check(path, config, where, net.state_dict(), weights)
+    if untie(net, weights):
+        where = sources(net, weights)
+        _check(path, config, where, net.state_dict(), weights)
     stored = net.state_dict().keys()
     if left := [name for name, x in net.named_arrays() if type(x).__name__ == "ShapeArray" and name not in stored]:
         raise CheckpointError(f"{config}: {listed(left)} of {type(net).__name__} have no values, and no file has them.")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from adjoint.nn.module import Module
+from adjoint.nn.ties import owned
+
+ROWS = 1024  # compared at a time
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,40 @@ def sources(net: Module, names: Iterable[str]) -> Sources:
     return Sources(found, tuple(missing), tuple(unexpected), tuple(skipped))
 
 
+def untie(net: Module, state: Mapping[str, Any]) -> bool:
+    """Part the tied arrays of which a file has several that differ, as transformers does; whether there were any.
+
+    A configuration may say that all are tied where what was trained is not: the file is believed.
+
+    >>> import numpy as np, adjoint as aj
+    >>> net = aj.models.GPT(5, 4, n_layer=1, n_head=1, n_embd=4)
+    >>> state = {"wte.weight": np.ones((5, 4)), "lm_head.weight": np.ones((5, 4))}
+    >>> untie(net, state), untie(net, {**state, "lm_head.weight": np.zeros((5, 4))})
+    (False, True)
+    >>> sources(net, state).found["lm_head.weight"].name
+    'lm_head.weight'
+    """
+    naming: Naming = getattr(type(net), "naming", Naming())
+    first: dict[int, str] = {}
+    parted = False
+    for name, array in net.state_dict().items():
+        given = next((x for x in naming.candidates(name) if x in state), None)
+        if given is None or _equal(state[first.setdefault(id(array), given)], state[given]):
+            continue
+        part, last = owned(net, name)
+        setattr(part, last, copy.copy(array))
+        parted = True
+    return parted
+
+
+def _equal(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    if tuple(x.shape) != tuple(y.shape):
+        return False
+    return all(bool((x[k : k + ROWS] == y[k : k + ROWS]).all()) for k in range(0, int(x.shape[0]), ROWS))
+
+
 def load_checkpoint(net: Module, state: Mapping[str, Any], assign: bool = False) -> tuple[str, ...]:
     """Take over arrays that have Hugging Face's names and layout; the names passed over, as they are no parameters.
 
@@ -134,5 +172,7 @@ def load_checkpoint(net: Module, state: Mapping[str, Any], assign: bool = False)
         raise KeyError(
             f"load_checkpoint: missing {list(where.missing) or 'none'}, unexpected {list(where.unexpected) or 'none'}."
         )
+    if untie(net, state):
+        where = sources(net, state)
     net.load_state_dict({own: x.taken(state[x.name]) for own, x in where.found.items()}, assign=assign)
     return tuple(sorted(where.skipped))
