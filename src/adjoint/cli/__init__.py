@@ -163,6 +163,37 @@ def _open(
     show(Console(), source, trust_pickle, every, ignore or ())
 
 
+@app.command("cost")
+def _cost(
+    config: Annotated[
+        str, typer.Argument(help="A model's config.json, or the folder where it lies.", metavar="CONFIG")
+    ],
+    batch: Annotated[int, typer.Option(min=1, help="How many sequences or images at once.")] = 1,
+    seq: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in each: else what the model allows, 1024 at most.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Of weights, gradients and moments.")] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
+) -> None:
+    """Tell what a model costs: FLOPs, bytes, memory of training, by component and by length of the sequence.
+
+    Needs only its configuration, no weights, and no machine that could hold them.
+    """
+    from adjoint.cli.costs import figures, show
+    from adjoint.costs import cost
+
+    try:
+        if as_json:
+            typer.echo(json.dumps(figures(cost(config, batch=batch, seq=seq, dtype=dtype)), indent=2))
+            return
+        from rich.console import Console
+
+        show(Console(), config, batch, seq, dtype)
+    except (TypeError, ValueError) as error:
+        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
 @app.command("generate")
 def _generate(
     model: Annotated[str, typer.Argument(help="A language model's folder, with its tokenizer.", metavar="MODEL")],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, learns, variables
+from adjoint.arrays.shapes import count
+from adjoint.costs.passes import Pass, Spending, backward_of, learns, variables
 from adjoint.inspection.watching import evaluated, watch
 from adjoint.nn.layers import Sequential
 from adjoint.nn.module import Module, count_parameters
@@ -57,18 +58,19 @@ class Component:
 
 @dataclass
 class Call:
-    """A call of a module, to be counted: what it was called with, and the calls inside it."""
+    """A call of a module: what it was called with, the calls inside it, and what it cost."""
 
     name: str
     module: Module
     level: int
     args: tuple[Any, ...]
     run: Callable[..., Any]
-    inside: list[Call]
+    inside: list[Call] = field(default_factory=list)
+    spent: Spending = field(default_factory=Spending)
 
 
 def watched(net: Module, args: Sequence[Any]) -> list[Call]:
-    """All calls of modules inside net(*args), in the order in which they began.
+    """All calls of modules inside net(*args), counted, in the order in which they began.
 
     >>> import adjoint as aj
     >>> from adjoint.arrays.shapes import ShapeArray
@@ -85,22 +87,19 @@ def watched(net: Module, args: Sequence[Any]) -> list[Call]:
         def run(module: Any, *args: Any) -> Any:
             return module(*args, **options)
 
-        entry = Call(name, modules[name], len(open_calls), args, run, [])
+        entry = Call(name, modules[name], len(open_calls), args, run)
         seen.append(entry)
         if open_calls:
             open_calls[-1].inside.append(entry)
         open_calls.append(entry)
-        y = call(*args)
+        with count() as tally:
+            y = call(*args)
+        entry.spent = Spending.of(tally)
         open_calls.pop()
         return y
 
     watch(net, around)(*args)
     return seen
-
-
-def forward_spending(call: Call) -> Spending:
-    """What a call costs."""
-    return forward_of(call.run, (call.module, *call.args))
 
 
 def backward_spending(call: Call, fixed: Sequence[Any]) -> Spending:
@@ -152,14 +151,19 @@ def _parted(call: Call, own: Spending) -> list[tuple[str, Spending]]:
     return [(OTHER, own)]
 
 
-def told(calls: Sequence[Call], forward: Sequence[Spending], backward: Sequence[Spending]) -> tuple[LayerCost, ...]:
+def told(calls: Sequence[Call], backward: Sequence[Spending]) -> tuple[LayerCost, ...]:
     """What each call costs, without those that do nothing at all (dropout in evaluation mode)."""
     return tuple(
         LayerCost(
-            call.name, type(call.module).__name__, call.level, count_parameters(call.module), f.total(), b.total()
+            call.name,
+            type(call.module).__name__,
+            call.level,
+            count_parameters(call.module),
+            call.spent.total(),
+            b.total(),
         )
-        for call, f, b in zip(calls, forward, backward, strict=True)
-        if f.bytes or learns(call.module)
+        for call, b in zip(calls, backward, strict=True)
+        if call.spent.bytes or learns(call.module)
     )
 
 

@@ -13,11 +13,10 @@ from adjoint.costs.components import (
     LayerCost,
     backward_spending,
     by_component,
-    forward_spending,
     told,
     watched,
 )
-from adjoint.costs.growth import Growth, growth
+from adjoint.costs.growth import FIGURES, Growth, growth
 from adjoint.costs.memory import Alive, Memory, alive, checkpointed
 from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, variables
 from adjoint.costs.subjects import example, laid_out, longest
@@ -55,14 +54,14 @@ class Cost:
     memory: Memory
     inputs: tuple[Shape, ...]
     dtype: str
-    _grown: Callable[[str, str], Growth] | None = field(default=None, repr=False, compare=False)
+    _grown: Callable[[str, str, int | None], Growth] | None = field(default=None, repr=False, compare=False)
 
-    def polynomial(self, variable: str = "seq", of: str = "matmul_flops") -> Growth:
+    def polynomial(self, variable: str = "seq", of: str = "matmul_flops", upto: int | None = None) -> Growth:
         """The FLOPs as exact polynomials in the sequence length ("seq") or the batch, and where attention overtakes.
 
-        `of` is "matmul_flops", "flops" or "bytes". Three counts give the coefficients, a fourth checks them. Raises
-        ValueError where the cost is no polynomial of degree 2 (a window of attention bends it), and where the network
-        was not counted by batch and seq.
+        `of` is "matmul_flops", "flops" or "bytes". Three counts give the coefficients, a fourth checks them, all within
+        the lengths that the model takes and `upto`. Raises ValueError where the cost is no polynomial of degree 2 (a
+        window of attention bends it), and where the network was not counted by batch and seq.
 
         >>> import adjoint as aj
         >>> found = aj.cost(aj.models.GPT(11, 64, n_layer=1, n_head=2, n_embd=8), seq=16).polynomial("seq")
@@ -75,7 +74,9 @@ class Cost:
             raise ValueError(
                 f"cost: a polynomial in {variable!r} needs a network counted with batch=…, seq=…, not by x."
             )
-        return self._grown(variable, of)
+        if of not in FIGURES:
+            raise ValueError(f"polynomial: of is 'matmul_flops', 'flops' or 'bytes', not {of!r}.")
+        return self._grown(variable, of, upto)
 
 
 def cost(
@@ -118,7 +119,7 @@ def cost(
         net(*args)
     backward = backward_of(f, primals)
     calls = watched(net, args)
-    spent = [forward_spending(call) for call in calls]
+    spent = [call.spent for call in calls]
     fixed = () if inputs else args
     pulled = [backward_spending(call, fixed) for call in calls]
     parts = [by_component(calls, s, whole) for s, whole in ((spent, Spending.of(tally)), (pulled, backward))]
@@ -130,9 +131,10 @@ def cost(
     both = Alive(both.kept, max(tally.peak_bytes, both.peak))
     learned = Structure(net).own()
 
-    def grown(variable: str, of: str) -> Growth:
+    def grown(variable: str, of: str, upto: int | None) -> Growth:
+        most = longest(net) if upto is None else min(upto, longest(net))
         start = {"batch": args[0].shape[0], "seq": args[0].shape[-1]}
-        return growth(lambda **changed: _counted(net, of, **{**start, **changed}), variable, longest(net))
+        return growth(lambda **changed: _counted(net, of, **{**start, **changed}), variable, most)
 
     return Cost(
         parameters=count_parameters(net),
@@ -140,7 +142,7 @@ def cost(
         backward=backward.total(),
         inference_bytes=tally.peak_bytes,
         training_bytes=both.peak,
-        layers=told(calls, spent, pulled),
+        layers=told(calls, pulled),
         components=components,
         step=_step(learned),
         memory=_memory(net, learned, args, wanted, both),
@@ -162,7 +164,7 @@ def _counted(net: Module, of: str, batch: int, seq: int) -> dict[str, int]:
     args = example(net, batch, seq)
     forward = forward_of(net, args)
     calls = watched(net, args)
-    parts = by_component(calls, [forward_spending(call) for call in calls], forward)
+    parts = by_component(calls, [call.spent for call in calls], forward)
     backward = backward_of(*variables(net, args, [False] * len(args)))
     figures = {"forward": forward, "backward": backward, **parts}
     return {name: int(getattr(spent.total(), of)) for name, spent in figures.items()}

@@ -40,7 +40,7 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class Growth:
-    """One figure of a network's cost as polynomials in one size, checked at `checked`, a size not used to find them.
+    """One figure of a network's cost as polynomials in one size, from 2 on, checked at a size not used to find them.
 
     `forward` and `backward` are the passes, `components` the forward pass by component. `overtakes` tells, by two
     conventions, the sequence length from which attention costs more than the feed-forward part in the forward pass:
@@ -81,11 +81,12 @@ def growth(count: Callable[..., Mapping[str, int]], variable: str, longest: int)
     """
     if variable not in LETTERS:
         raise ValueError(f"polynomial: the variable is 'seq' or 'batch', not {variable!r}.")
-    if variable == "seq" and longest < 4:
-        raise ValueError(f"polynomial: four lengths are to be counted, but the model takes {longest} tokens at most.")
-    # lengths far apart, so that a window of any size that bends the cost lies between some of them
-    ends = (1, max(longest // 16, 2), longest) if variable == "seq" else (1, 2, 3)
-    check = max(longest // 2, 3) if variable == "seq" else 5
+    if variable == "seq" and longest < 5:
+        raise ValueError(f"polynomial: four lengths are to be counted, of {longest} tokens at most.")
+    # lengths far apart, so that a window of any size that bends the cost lies between some of them; at 1 bytes differ,
+    # as an axis of one entry makes copies needless
+    ends = (2, max(longest // 16, 3), longest) if variable == "seq" else (1, 2, 3)
+    check = max(longest // 2, 4) if variable == "seq" else 5
     counts = [count(**{variable: n}) for n in ends]
     beyond = count(**{variable: check})
     found = {}
@@ -93,9 +94,9 @@ def growth(count: Callable[..., Mapping[str, int]], variable: str, longest: int)
         p = Polynomial(_through(ends, [c[name] for c in counts]), LETTERS[variable])
         if p(check) != value:
             raise ValueError(
-                f"polynomial: {name} is no polynomial of degree 2 in {variable}: those counted at "
-                f"{', '.join(map(str, ends))} give {p}, {float(p(check)):.6g} at {check}, where {value:,} are counted. "
-                f"A window of attention bends it so: count sequences on one side of it with aj.cost(…, seq=…)."
+                f"polynomial: {name} is no polynomial of degree 2 in {variable}: counts at {', '.join(map(str, ends))} "
+                f"give {float(p(check)):.6g} at {check}, where it is {value:.6g}. A window of attention bends it so; "
+                f"within the window, polynomial({variable!r}, upto=its length) finds one."
             )
         found[name] = p
     return Growth(variable, found.pop("forward"), found.pop("backward"), found, check)

@@ -1,0 +1,101 @@
+"""`adjoint cost`: one screen from a configuration alone, the same figures as JSON, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import adjoint as aj
+from adjoint.cli import app
+from tests.costs.test_figures import GPT2
+from tests.costs.test_growth import MISTRAL
+from tests.costs.test_subjects import T5, VIT
+
+
+def run(*words: object, width: int = 80) -> tuple[int, str]:
+    done = CliRunner(env={"COLUMNS": str(width)}).invoke(app, ["cost", *map(str, words)], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def write(config: dict[str, Any]) -> Path:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.covers("E02", "E03")
+def test_one_screen_of_gpt2(written: Any) -> None:
+    code, told = run(written(GPT2), "--seq", 1024)
+    assert code == 0
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    assert "parameters 124,439,808 of float32" in lines
+    assert "given 1 sequence of 1,024 tokens" in lines
+    assert "FLOPs in products 292 G 603 G 0" in lines
+    assert "AdamW's two moments 996 MB 996 MB" in lines
+    assert "attention scores 19.3 G 13.3% 48.3 G 227 MB 10.2%" in lines
+    assert "forward 36,864 T² + 247,064,064 T" in lines
+    assert "scores alone at T = 3,072, with projections at T = 1,536" in " ".join(lines)
+    assert max(map(len, told.splitlines())) <= 80
+    assert len(lines) < 40
+
+
+def test_json_has_the_whole(written: Any) -> None:
+    code, told = run(written({**GPT2, "n_layer": 2}), "--batch", 3, "--seq", 8, "--json")
+    found, expected = json.loads(told), aj.cost({**GPT2, "n_layer": 2}, batch=3, seq=8)
+    assert code == 0
+    assert found["parameters"] == expected.parameters
+    assert found["inputs"] == [[3, 8]]
+    assert found["backward"]["multiply_adds"] == expected.backward.multiply_adds
+    assert found["memory"]["training_peak"] == expected.memory.training
+    assert sum(part["forward"]["bytes"] for part in found["components"].values()) == found["forward"]["bytes"]
+    assert found["polynomial"]["forward"] == [int(c) for c in expected.polynomial("seq").forward.coefficients]
+    assert {"h.1.mlp.c_fc", "wte"} <= {layer["name"] for layer in found["layers"]}
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "told"),
+    [
+        (VIT, ["--batch", 2], "2 images of 3×24×16"),
+        (VIT, [], "a network for images"),
+        (T5, ["--seq", 9], "1 sequence of 9 tokens, and as many to its decoder"),
+        ({**MISTRAL, "sliding_window": 300}, [], "A window of attention"),
+        (GPT2, ["--seq", 8, "--dtype", "bfloat16"], "of bfloat16"),
+    ],
+)
+def test_other_networks(written: Any, config: dict[str, Any], options: list[object], told: str) -> None:
+    code, found = run(written(config), *options, width=120)
+    assert code == 0
+    assert told in found
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "told"),
+    [
+        ({"model_type": "nonesuch"}, [], "model_type 'nonesuch' is not known"),
+        ({**GPT2, "twist": 7}, [], "might change the function: twist=7"),
+        (GPT2, ["--seq", 1025], "1024 positions at most"),
+        (VIT, ["--seq", 5], "takes images, which have no sequence length"),
+        (GPT2, ["--dtype", "floaty"], "floaty is no dtype"),
+        (GPT2, ["--batch", 0], "--batch"),
+    ],
+)
+def test_what_is_refused(written: Any, config: dict[str, Any], options: list[object], told: str) -> None:
+    code, found = run(written(config), *options, width=200)
+    assert code != 0
+    assert told in found
+    assert "Traceback" not in found
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": ')
+    code, found = run(file)
+    assert code == 1
+    assert "is not JSON" in found

@@ -1,0 +1,111 @@
+"""What can be counted: configurations and networks with batch and seq; components and layers add up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adjoint as aj
+from adjoint.costs import Pass
+from tests.costs.test_figures import GPT2
+from tests.costs.test_growth import MISTRAL
+
+BERT = {"model_type": "bert", "vocab_size": 31, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+        "intermediate_size": 20}  # fmt: skip
+T5 = {"model_type": "t5", "vocab_size": 31, "d_model": 12, "d_kv": 5, "d_ff": 20, "num_layers": 2, "num_heads": 3}
+VIT = {"model_type": "vit", "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": [24, 16],
+       "patch_size": 8}  # fmt: skip
+SMALL = {
+    "gpt2": {**GPT2, "vocab_size": 31, "n_embd": 12, "n_layer": 2, "n_head": 3},
+    "mistral": {**MISTRAL, "sliding_window": 4},
+    "bert": BERT,
+    "masked": {**BERT, "architectures": ["BertForMaskedLM"]},
+    "roberta": {**BERT, "model_type": "roberta", "architectures": ["RobertaForSequenceClassification"]},
+    "t5": T5,
+    "encoder": {**T5, "architectures": ["T5EncoderModel"]},
+    "vit": {**VIT, "architectures": ["ViTForImageClassification"]},
+    "features": VIT,
+}
+
+
+def added(parts: Any) -> Pass:
+    return sum(parts, Pass(0, 0, 0))
+
+
+@pytest.mark.covers("E02")
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_components_add_up_to_the_whole(name: str, batch: int) -> None:
+    found = aj.cost(SMALL[name], batch=batch)
+    assert added(part.forward for part in found.components) == found.forward
+    assert added(part.backward for part in found.components) == found.backward
+    names = {part.name for part in found.components}
+    assert {"attention projections", "attention scores", "feed-forward", "norms", "embeddings"} <= names
+    products = {part.name: part.forward.matmul_flops for part in found.components}
+    assert products["other"] == products["norms"] == 0
+    assert found.memory.checkpointed is not None
+    assert found.memory.checkpointed.kept < found.memory.passes.kept
+
+
+@pytest.mark.parametrize("make", ["resnet18", "MobileNet", "MobileNetV2"])
+def test_networks_for_images(make: str) -> None:
+    with aj.nn.init.only_shapes():
+        net = getattr(aj.models, make)()
+    found = aj.cost(net, batch=2)
+    by_shape = aj.cost(net, (2, 3, 224, 224))
+    assert found.inputs == ((2, 3, 224, 224),)
+    assert (found.forward, found.backward, found.memory) == (by_shape.forward, by_shape.backward, by_shape.memory)
+    assert added(part.forward for part in found.components) == found.forward
+    assert {"convolutions", "norms", "head"} <= {part.name for part in found.components}
+
+
+def test_attention_of_pytorchs_kind() -> None:
+    """Its one module does the projections and the attention."""
+    net = aj.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    products = {part.name: part.forward.matmul_flops for part in aj.cost(net, (3, 5, 8)).components}
+    assert products["attention projections"] == 2 * 3 * 5 * 4 * 8 * 8
+    assert products["attention scores"] == 2 * 3 * 2 * 5 * 5 * 8
+    assert products["feed-forward"] == 2 * 3 * 5 * 2 * 8 * 16
+
+
+def test_a_file_a_folder_and_a_dict_are_one(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(BERT))
+    assert aj.cost(file, batch=2, seq=9) == aj.cost(str(tmp_path), batch=2, seq=9) == aj.cost(BERT, batch=2, seq=9)
+    assert aj.cost(BERT).inputs == ((1, 512),)
+    assert aj.cost(T5, seq=9).inputs == ((1, 9), (1, 9))
+    assert aj.cost(VIT).inputs == ((1, 3, 24, 16),)
+
+
+def test_half_precision_takes_half() -> None:
+    single, half = aj.cost(BERT, seq=9), aj.cost(BERT, seq=9, dtype="float16")
+    assert half.forward.flops == single.forward.flops
+    assert 2 * half.memory.weights == pytest.approx(single.memory.weights, rel=0.05)
+    assert half.dtype == "float16"
+
+
+@pytest.mark.parametrize(
+    ("model", "how", "told"),
+    [
+        (GPT2, {"batch": 0}, r"batch is to be a positive integer, not 0"),
+        (GPT2, {"seq": 2.5}, r"seq is to be a positive integer, not 2\.5"),
+        (GPT2, {"seq": True}, r"seq is to be a positive integer, not True"),
+        (GPT2, {"seq": 1025}, r"GPT.*1024"),
+        (GPT2, {"x": (1, 5), "seq": 3}, r"give x, or batch and seq, not both"),
+        (VIT, {"seq": 3}, r"ViTModel takes images, which have no sequence length"),
+        (aj.nn.MLP((3, 2)), {"batch": 3}, r"what MLP is given is not known; give x"),
+        ({"model_type": "nonesuch"}, {}, r"model_type 'nonesuch' is not known"),
+        ({**BERT, "hidden_size": "wide"}, {}, r"hidden_size is to be an integer"),
+    ],
+)
+def test_what_cannot_be_counted(model: Any, how: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        aj.cost(model, **how)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere"):
+        aj.cost(tmp_path / "nowhere")
