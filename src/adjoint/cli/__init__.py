@@ -1,4 +1,4 @@
-"""The command line: `adjoint demo`, `train`, `open`, `generate` and `doctor`."""
+"""The command line: `adjoint demo`, `train`, `open`, `inspect`, `cost`, `generate` and `doctor`."""
 
 from __future__ import annotations
 
@@ -161,6 +161,50 @@ def _open(
     from adjoint.cli.opened import show
 
     show(Console(), source, trust_pickle, every, ignore or ())
+
+
+class Sorts(StrEnum):
+    """What the table of `adjoint inspect` is sorted by."""
+
+    name = "name"
+    parameters = "parameters"
+    rank = "rank"
+    lost = "lost"
+    norm = "norm"
+    smallest = "smallest"
+    cond = "cond"
+    stable = "stable"
+    k90 = "k90"
+    k99 = "k99"
+    alpha = "alpha"
+
+
+@app.command("inspect")
+def _inspect(
+    model: Annotated[str, typer.Argument(help="What `adjoint open` opens.", metavar="MODEL")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many weights are examined at the same time; else one a core.")
+    ] = None,
+    sort: Annotated[Sorts | None, typer.Option(help="The table's order; else the model's own.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="A line for every weight, with its whole name.")] = False,
+    cache: Annotated[bool, typer.Option(help="Keep results, so that a second look is instant.")] = True,
+    trust_pickle: Annotated[bool, TRUST] = False,
+) -> None:
+    """Tell what is wrong with a model's weights: rank, conditioning, energy, faults, each with its number.
+
+    Ctrl-C shows what is known until then. Some seconds for a hundred million parameters.
+    """
+    from rich.console import Console
+
+    from adjoint.cli.inspected import show
+
+    try:
+        whole = show(Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if not whole:
+        raise typer.Exit(130)
 
 
 @app.command("cost")

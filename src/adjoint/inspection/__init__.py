@@ -1,12 +1,14 @@
-"""What a network is like as linear maps: what each layer hides, and where gradients grow or die."""
+"""What a network is like as linear maps: its weights, what each layer hides, where gradients grow or die."""
 
 from adjoint.inspection.before_after import distributions
 from adjoint.inspection.flow import Depth, gradient_flow
 from adjoint.inspection.layers import Layer
 from adjoint.inspection.network import Inspection, inspect
+from adjoint.inspection.report import Report
+from adjoint.inspection.row import Row
 from adjoint.inspection.variance import Variance, VarianceThroughDepth, variance_through_depth
 
 __all__ = [
-    "Depth", "Inspection", "Layer", "Variance", "VarianceThroughDepth", "distributions", "gradient_flow", "inspect",
-    "variance_through_depth",
+    "Depth", "Inspection", "Layer", "Report", "Row", "Variance", "VarianceThroughDepth", "distributions",
+    "gradient_flow", "inspect", "variance_through_depth",
 ]  # fmt: skip

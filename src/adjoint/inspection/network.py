@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from adjoint.arrays.dispatch import Array
 from adjoint.inspection.flow import Depth, examples, gradient_flow
 from adjoint.inspection.layers import Layer, layer
+from adjoint.inspection.report import Report
+from adjoint.inspection.running import report
 from adjoint.inspection.watching import calls, evaluated
 from adjoint.nn.module import Module, count_parameters
 from adjoint.trees import differentiable
@@ -45,21 +47,47 @@ class Inspection:
         return text.rstrip()
 
 
-def inspect(net: Module, x: Array, points: int = 16) -> Inspection:
-    """Each layer of a network as the linear map that is its derivative, on a batch x (n, *in_shape) of its inputs.
+@overload
+def inspect(
+    net: Any, x: None = None, points: int = 16, *, jobs: int | None = None, cache: bool = True, progress: bool = True,
+    trust_pickle: bool = False,
+) -> Report: ...  # fmt: skip
+@overload
+def inspect(net: Module, x: Array, points: int = 16) -> Inspection: ...
+def inspect(
+    net: Any, x: Any = None, points: int = 16, *, jobs: int | None = None, cache: bool = True, progress: bool = True,
+    trust_pickle: bool = False,
+) -> Report | Inspection:  # fmt: skip
+    """What the maps of a network are like: its weights; or with a batch x (n, *in_shape) of inputs, its layers there.
 
-    A layer's Jacobian is opened at the first `points` examples (medians are reported); where it is the same at all of
-    them, as of a Linear layer, what its kernel hides is averaged over all n. The network is in evaluation mode. A
-    `Sequential` is no layer of its own, nor is what takes or gives anything but one array of floating numbers. Raises
-    ShapeError where x is no batch.
+    **Without x** a `Report` on every weight of a module (this library's or PyTorch's), of `adjoint.interop.Weights`, of
+    a mapping of names to arrays, or of a path that `aj.open` opens: identity, a verdict in three lines, the worst
+    weights and why, a row for each. All singular values are found once a weight: in float32 and narrower by the
+    eigenvalues of the Gram matrix in float64, in float64 by the singular value decomposition. `jobs` weights are
+    examined at the same time (as many as there are cores), with a bar on a terminal where `progress` is wanted.
+    Interrupted by Ctrl-C it gives what is there and says so. Results are kept under the hash of the weight's numbers in
+    the user's cache folder, or in that which the environment variable ADJOINT_CACHE names ("off": nowhere); `cache`
+    switches that off. `trust_pickle` is for a path, as in `aj.open`.
+
+    **With x** each layer as the linear map that is its derivative, in an `Inspection`. A layer's Jacobian is opened at
+    the first `points` examples (medians are reported); where it is the same at all of them, as of a Linear layer, what
+    its kernel hides is averaged over all n. The network is in evaluation mode. A `Sequential` is no layer of its own,
+    nor is what takes or gives anything but one array of floating numbers.
+
+    Raises ShapeError where x is no batch, TypeError for what has no weights, and what `aj.open` raises for a path.
 
     >>> import numpy as np, adjoint as aj
-    >>> found = inspect(aj.nn.MLP((4, 3, 2), rng=0), np.random.default_rng(0).random((8, 4), "float32"))
+    >>> net = aj.nn.MLP((4, 3, 2), rng=0)
+    >>> [(row.name, row.rank, row.nullity) for row in aj.inspect(net, cache=False).rows]
+    [('0.weight', 3, 1), ('2.weight', 2, 1)]
+    >>> found = inspect(net, np.random.default_rng(0).random((8, 4), "float32"))
     >>> [(layer.kind, layer.rank, layer.nullity) for layer in found.layers][::2]
     [('Linear', 3, 1), ('Linear', 2, 1)]
     >>> found.network.map
     'Dense @ Diagonal @ Dense'
     """
+    if x is None:
+        return report(net, jobs, cache, progress, trust_pickle)
     net = evaluated(net)
     examples("inspect", x, points)
     layers = tuple(

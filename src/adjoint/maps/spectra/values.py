@@ -33,11 +33,19 @@ def spectrum(map: LinearMap, what: str, gram: bool = True) -> Spectrum:
 
 
 def by_gram(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(values, bound) from the eigenvalues of AᵀA or AAᵀ: an error d of σ² is one of d / σ, but at most √d, of σ."""
+    """(values, bound) from the eigenvalues of AᵀA or AAᵀ."""
     m, n = matrix.shape
-    squares = np.linalg.eigvalsh(matrix.T @ matrix if n < m else matrix @ matrix.T)[::-1].clip(0.0)
+    return of_gram(matrix.T @ matrix if n < m else matrix @ matrix.T, max(m, n))
+
+
+def of_gram(gram: np.ndarray, longer: int) -> tuple[np.ndarray, np.ndarray]:
+    """(values, bound) of A from its smaller Gram matrix in float64, a sum of `longer` products.
+
+    An error d of σ² is one of d / σ, but at most √d, of σ.
+    """
+    squares = np.linalg.eigvalsh(gram)[::-1].clip(0.0)
     values = np.sqrt(squares)
-    off = max(m, n) ** 0.5 * EPSILON * float(np.sum(squares))
+    off = longer**0.5 * EPSILON * float(np.sum(squares))
     return values, np.minimum(off**0.5, off / np.maximum(values, np.finfo(np.float64).tiny))
 
 

@@ -1,0 +1,42 @@
+"""`adjoint inspect`: what is wrong with a model's weights, on one screen or as JSON."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from adjoint import __version__
+from adjoint.inspection import inspect
+from adjoint.inspection.screen import screen
+
+
+def show(
+    console: Console,
+    source: str,
+    as_json: bool = False,
+    jobs: int | None = None,
+    sort: str | None = None,
+    every: bool = False,
+    cache: bool = True,
+    trust_pickle: bool = False,
+) -> bool:
+    """Print the report on what a source holds; whether it is whole, as it is not where Ctrl-C ended it.
+
+    Raises what `aj.open` raises.
+    """
+    report = inspect(source, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
+    if as_json:
+        typer.echo(report.to_json())
+        return report.complete
+    name = os.path.basename(os.path.normpath(source))
+    console.print(Rule(Text(f"adjoint {__version__} · inspect {name}", "bold"), align="left", style="dim"))
+    console.print(screen(report, sort, every))
+    if report.rows:
+        name = report.findings[0].name if report.findings else report.rows[0].name
+        shown = f"aj.inspect({source!r}).layer({name!r}).kernel()"
+        console.print("", Text("in Python  ", "dim").append(shown, "default"), soft_wrap=True, sep="\n")
+    return report.complete

@@ -1,0 +1,157 @@
+"""`aj.inspect` without a sample: the report on the weights of a network."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from adjoint.inspection.findings import Finding, findings
+from adjoint.inspection.row import Row
+from adjoint.inspection.sources import Source
+from adjoint.inspection.verdict import Line, verdict
+from adjoint.maps.matrices import Dense
+
+WORST = 5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inspect` found in the weights of a network. Printed, it is one screen.
+
+    `name` is the model's; `parameters` counts what is tied once, `buffers` are numbers that are not learned, `arrays`
+    says how many arrays there are, `dtypes` how many bytes of each. `rows` has a `Row` for each weight in the model's
+    order, `skipped` the reason for everything else. `complete` is False where the inspection was interrupted.
+    `findings` is all that is at fault, the gravest first, `worst` the five worst weights, `verdict` three lines, each
+    with its number. `seconds` is what it took, `recalled` how many rows came from the cache.
+
+    >>> import numpy as np, adjoint as aj
+    >>> report = aj.inspect({"fc.weight": np.diag([2.0, 1.0, 0.0]), "fc.bias": np.ones(3)}, cache=False)
+    >>> report.parameters, report.skipped
+    (12, {'fc.bias': 'one axis: a bias, gain or the like'})
+    >>> report.verdict[0].told
+    '1 of 3 directions (33 %) are lost, in fc.weight'
+    >>> report.layer("fc.weight").kernel().dense().T.tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+
+    name: str
+    parameters: int
+    buffers: int
+    arrays: int
+    dtypes: Mapping[str, int]
+    rows: tuple[Row, ...]
+    skipped: Mapping[str, str]
+    complete: bool = True
+    seconds: float = 0.0
+    recalled: int = 0
+    sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays."""
+        return sum(self.dtypes.values())
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """All that is at fault, the gravest first."""
+        return findings(self.rows)
+
+    @property
+    def worst(self) -> list[Finding]:
+        """The five worst weights; fewer where fewer are at fault."""
+        return self.findings[:WORST]
+
+    @cached_property
+    def verdict(self) -> tuple[Line, Line, Line]:
+        """Whether information is lost, whether it can be compressed, whether LoRA fits."""
+        return verdict(self.rows, self.parameters)
+
+    def row(self, name: str) -> Row:
+        """The record of a weight, also by a name that is tied to it; KeyError where there is none."""
+        for row in self.rows:
+            if name == row.name or name in row.tied:
+                return row
+        raise KeyError(self._missing(name, [row.name for row in self.rows]))
+
+    def layer(self, name: str) -> Dense:
+        """A weight as a linear map, for its kernel, image and all else; floats of less than 32 bits as float32.
+
+        It is the matrix of the first axis by all others, read anew. Raises KeyError for a name without a weight.
+        """
+        source = self.sources.get(name) or next((x for x in self.sources.values() if name in x.tied), None)
+        if source is None:
+            raise KeyError(self._missing(name, list(self.sources)))
+        array = source.read().reshape(source.matrix)
+        return Dense(array.astype(np.float32) if array.dtype.itemsize < 4 else array)
+
+    def _missing(self, name: str, known: list[str]) -> str:
+        if name in self.skipped:
+            return f"inspect: {name} has no row: {self.skipped[name]}."
+        near = difflib.get_close_matches(name, known, 3) or known[:3]
+        return f"inspect: {self.name} has no weight {name!r}, only {', '.join(near) or 'none'} and the like."
+
+    def table(self, sort: str | None = None, width: int = 160) -> str:
+        """A line a weight as text, in the model's order or by a column: see `adjoint.inspection.screen.SORTS`."""
+        from adjoint.inspection.screen import table, text
+
+        return text(table(self, sort), width)
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Everything as JSON; what cannot be told is null, an infinite number "inf".
+
+        >>> import json, numpy as np, adjoint as aj
+        >>> json.loads(aj.inspect({"w": np.zeros((2, 3))}, cache=False).to_json())["rows"][0]["cond"]
+        'inf'
+        """
+        return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `to_json` tells, as dictionaries and lists."""
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "buffers": self.buffers,
+            "arrays": self.arrays,
+            "bytes": self.nbytes,
+            "dtypes": dict(self.dtypes),
+            "complete": self.complete,
+            "seconds": self.seconds,
+            "verdict": [line._asdict() for line in self.verdict],
+            "findings": [found._asdict() for found in self.findings],
+            "rows": [row.as_dict() for row in self.rows],
+            "skipped": dict(self.skipped),
+        }
+
+    def to_dataframe(self) -> Any:
+        """The rows as a pandas DataFrame, a column a figure; ImportError where pandas is missing."""
+        try:
+            pd: Any = import_module("pandas")
+        except ImportError as error:
+            raise ImportError("to_dataframe needs pandas: pip install pandas.") from error
+        return pd.DataFrame([_flat(row) for row in self.rows])
+
+    def __rich__(self) -> Any:
+        from adjoint.inspection.screen import screen
+
+        return screen(self)
+
+    def __repr__(self) -> str:
+        from adjoint.inspection.screen import text
+
+        return text(self)
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """A row's figures, counts in place of places, the file's own numbers in place of texts."""
+    told: dict[str, Any] = {}
+    for key in row.as_dict():
+        value = getattr(row, key)
+        told[key] = value.count if hasattr(value, "first") else value
+    return told

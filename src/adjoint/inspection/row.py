@@ -1,0 +1,125 @@
+"""What is known of one weight: the record that stands behind a row of the report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+UNKNOWN = math.nan
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many rows or columns are at fault, and where the first of them are.
+
+    >>> str(Places(3, (4, 7, 9))), str(Places(9, (0, 1, 2, 3, 4))), bool(Places())
+    ('4, 7, 9', '0, 1, 2, 3, 4, …', False)
+    """
+
+    count: int = 0
+    first: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.first)) + (", …" if self.count > len(self.first) else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight, read as the matrix (rows, columns) of its first axis by all others.
+
+    `rank` counts the singular values above `tolerance` (see `adjoint.inspection.weight.tolerance`), `nullity` is
+    columns - rank, `lost` min(rows, columns) - rank. `sigma_max` and `sigma_min` are the largest and the smallest of
+    the min(rows, columns) values, `bound` and `bound_min` how far they may be off, `cond` is infinite where directions
+    are lost. `stable_rank` is Σσ²/σ₁², `entropy_rank` exp H(σ/Σσ) (Roy & Vetterli 2007), `k90` and `k99` are the fewest
+    values that hold 90 and 99 % of Σσ². `alpha` is the exponent of the tail of the σ² (see
+    `adjoint.inspection.tails.power_law`), fitted to `tail` values. `randomness` is the distance to the Marchenko-Pastur
+    law (see `adjoint.inspection.tails.marchenko_pastur`), `random` whether it is that of a random matrix. NaN stands
+    for what cannot be told. Where there are `nans` or `infs`, no spectrum is computed.
+
+    >>> import numpy as np, adjoint as aj
+    >>> row = aj.inspect({"w": np.diag([3.0, 2.0, 0.0])}, cache=False).rows[0]
+    >>> row.rank, row.lost, row.sigma_max, row.zero_rows.first
+    (2, 1, 3.0, (2,))
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    matrix: tuple[int, int]
+    rank: int | None = None
+    tolerance: float = UNKNOWN
+    sigma_max: float = UNKNOWN
+    sigma_min: float = UNKNOWN
+    cond: float = UNKNOWN
+    stable_rank: float = UNKNOWN
+    entropy_rank: float = UNKNOWN
+    k90: int | None = None
+    k99: int | None = None
+    alpha: float = UNKNOWN
+    tail: int = 0
+    randomness: float = UNKNOWN
+    random: bool = False
+    zero_rows: Places = Places()
+    zero_columns: Places = Places()
+    repeated_rows: Places = Places()
+    repeated_columns: Places = Places()
+    nans: int = 0
+    infs: int = 0
+    method: str = "none"
+    bound: float = UNKNOWN
+    bound_min: float = UNKNOWN
+    tied: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it has."""
+        return self.matrix[0] * self.matrix[1]
+
+    @property
+    def nullity(self) -> int | None:
+        """Dimensions of the kernel of the matrix: columns - rank."""
+        return None if self.rank is None else self.matrix[1] - self.rank
+
+    @property
+    def lost(self) -> int | None:
+        """Directions that the shape allows and the numbers do not: min(rows, columns) - rank."""
+        return None if self.rank is None else min(self.matrix) - self.rank
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and texts; what cannot be told is None, an infinite number "inf"."""
+        own = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {**own, "parameters": self.parameters, "nullity": self.nullity, "lost": self.lost}
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Row:
+        """The row that `as_dict` told; KeyError, TypeError or ValueError where it is none."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = told[field.name]
+            kind = str(field.type)
+            if kind == "float":
+                values[field.name] = UNKNOWN if value is None else float(value)
+            elif kind == "Places":
+                values[field.name] = Places(int(value["count"]), tuple(map(int, value["first"])))
+            elif kind in ("int", "int | None"):
+                values[field.name] = None if value is None and kind != "int" else int(value)
+            elif kind == "bool":
+                values[field.name] = bool(value)
+            elif kind == "str":
+                values[field.name] = str(value)
+            else:
+                values[field.name] = tuple(value)
+        return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Places):
+        return {"count": value.count, "first": list(value.first)}
+    if isinstance(value, float):
+        return None if math.isnan(value) else "inf" if value == math.inf else value
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,194 @@
+"""The report on a network's weights as a person sees it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from adjoint.inspection.row import Row
+from adjoint.inspection.table import figures
+from adjoint.interop.entries import listed
+from adjoint.interop.weights import bytes_told
+
+if TYPE_CHECKING:
+    from adjoint.inspection.report import Report
+
+LONGEST = 25  # characters of a name
+COLUMNS = ("matrix", "rank", "null", "σ₁", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random")
+LEFT_OUT = ("entropy", "k₉₀", "null", "α", "random", "stable")  # in this order, where a line is too short
+SHOWN = 16  # weights on the screen
+TOLD = 200  # characters of the names that are skipped for one reason
+ANSWERS = {"kept": "green", "lost": "red", "broken": "bold red", "fit": "green", "yes": "green"}
+QUESTIONS = {"information": "information", "compression": "compressible", "lora": "LoRA"}
+
+
+def _value(x: float | None) -> float:
+    return math.inf if x is None or math.isnan(x) else float(x)
+
+
+SORTS: dict[str, Callable[[Row], Any]] = {
+    "name": lambda row: row.name,
+    "parameters": lambda row: -row.parameters,
+    "rank": lambda row: _value(row.rank),
+    "lost": lambda row: -(row.lost or 0),
+    "norm": lambda row: -row.sigma_max if row.rank is not None else -math.inf,
+    "smallest": lambda row: _value(row.sigma_min),
+    "cond": lambda row: -_value(row.cond),
+    "stable": lambda row: _value(row.stable_rank),
+    "k90": lambda row: _value(row.k90),
+    "k99": lambda row: _value(row.k99),
+    "alpha": lambda row: _value(row.alpha),
+}
+
+
+def text(shown: Any, width: int = 120) -> str:
+    """What Rich prints of something, as text without colours or spaces at line ends."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(shown)
+    told: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in told.splitlines())
+
+
+def screen(report: Report, sort: str | None = None, every: bool = False) -> Group:
+    """Identity, verdict, the worst weights and why, the table; `every` weight where there are many."""
+    parts: list[Any] = [identity(report), "", verdict(report), "", worst(report), "", table(report, sort, every)]
+    left = 0 if every else len(report.rows) - SHOWN
+    if left > 0:
+        parts.append(Text(f"… and {left} more", "dim"))
+    parts += ["", Text(legend(report), "dim")]
+    return Group(*parts)
+
+
+def identity(report: Report) -> Table:
+    """What was inspected, and what was not and why."""
+    grid = Table.grid(padding=(0, 2))
+    kinds = ", ".join(f"{bytes_told(size)} of {kind}" for kind, size in report.dtypes.items()) or "none"
+    buffers = f", and {report.buffers:,} numbers in buffers" if report.buffers else ""
+    grid.add_row(Text("model", "dim"), Text(report.name, "bold"))
+    grid.add_row(Text("parameters", "dim"), Text(f"{report.parameters:,} in {report.arrays} arrays{buffers}"))
+    grid.add_row(Text("memory", "dim"), Text(kinds))
+    again = f", {report.recalled} of them known already" if report.recalled else ""
+    held = sum(row.parameters for row in report.rows)
+    share = f" ({100 * held / report.parameters:.3g} % of the parameters)" if report.parameters else ""
+    grid.add_row(Text("examined", "dim"), Text(f"{len(report.rows)} weights{share} in {report.seconds:.2g} s{again}"))
+    if not report.complete:
+        grid.add_row(Text("interrupted", "bold red"), Text("what follows is of the weights examined until then", "red"))
+    reasons: dict[str, list[str]] = {}
+    for name, why in report.skipped.items():
+        tied = why.startswith("tied:")
+        reasons.setdefault("tied, counted once" if tied else why, []).append(f"{name} ({why[6:]})" if tied else name)
+    for k, (why, names) in enumerate(reasons.items()):
+        told = listed(names)
+        told = told if len(told) <= TOLD else f"{told[: told.rfind(',', 0, TOLD)]}, …"
+        label = Text("left out" if k == 0 else "", "dim")
+        grid.add_row(label, Text.assemble((f"{len(names)} ", "dim"), told, (f"  {why}", "dim")))
+    return grid
+
+
+def verdict(report: Report) -> Table:
+    """Three lines."""
+    grid = Table.grid(padding=(0, 2))
+    for line in report.verdict:
+        answer = Text(line.answer, ANSWERS.get(line.answer, "yellow"))
+        grid.add_row(Text(QUESTIONS[line.question], "dim"), answer, Text(line.told))
+    return grid
+
+
+def worst(report: Report) -> Any:
+    """The five worst weights and why."""
+    if not report.findings:
+        return Text("No weight stands out.", "green")
+    grid = Table.grid(padding=(0, 2))
+    for found in report.worst:
+        grid.add_row(Text(found.name, "bold red" if found.gravity >= 2 else "yellow"), Text(found.told))
+    more = len(report.findings) - len(report.worst)
+    heading = Text("Worst weights" + (f", of {len(report.findings)} at fault" if more else ""), "bold cyan")
+    return Group(heading, grid)
+
+
+class Fitted:
+    """A table that leaves out its least important columns where the line is too short for all."""
+
+    def __init__(self, made: Callable[[Collection[str]], Table]) -> None:
+        self._made = made
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        found = self._made(())
+        for left in range(len(LEFT_OUT) + 1):
+            found = self._made(LEFT_OUT[:left])
+            if found.__rich_measure__(console, options.update_width(10_000)).maximum <= options.max_width:
+                break
+        yield found
+
+
+def table(report: Report, sort: str | None = None, every: bool = True) -> Fitted:
+    """A line a weight; ValueError for a column that it cannot be sorted by."""
+    rows = list(report.rows)
+    if sort is not None:
+        if sort not in SORTS:
+            raise ValueError(f"inspect: the table is sorted by {', '.join(SORTS)}, not {sort!r}.")
+        rows.sort(key=SORTS[sort])
+    grave = {found.name: found.gravity for found in report.findings}
+    shown = rows if every else rows[:SHOWN]
+
+    def made(without: Collection[str]) -> Table:
+        result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
+        result.add_column("weight", no_wrap=True)
+        for header in COLUMNS:
+            if header not in without:
+                result.add_column(header, justify="right", no_wrap=True)
+        for row in shown:
+            style = "" if row.name not in grave else "red" if grave[row.name] >= 2 else "yellow"
+            figures = [cell for header, cell in zip(COLUMNS, cells(row), strict=True) if header not in without]
+            result.add_row(Text(cut(row.name, every), style), *figures)
+        return result
+
+    return Fitted(made)
+
+
+def cut(name: str, whole: bool = False) -> str:
+    """A name that fits: its end, which tells more than its beginning.
+
+    >>> cut("model.decoder.layers.11.self_attn.q_proj.weight")
+    '….self_attn.q_proj.weight'
+    """
+    return name if whole or len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """The figures of a line, one for each of `COLUMNS`."""
+    size = "×".join(map(str, row.matrix))
+    if row.rank is None:
+        return (size, *["–"] * (len(COLUMNS) - 1))
+    return (
+        size,
+        f"{row.rank}",
+        f"{row.nullity}",
+        figures(row.sigma_max),
+        figures(row.sigma_min),
+        figures(row.cond),
+        figures(row.stable_rank),
+        figures(row.entropy_rank),
+        f"{row.k90}",
+        f"{row.k99}",
+        "–" if math.isnan(row.alpha) else f"{row.alpha:.3g}",
+        "yes" if row.random else "–" if math.isnan(row.randomness) else "no",
+    )
+
+
+def legend(report: Report) -> str:
+    """How the figures were found, and how far they may be off."""
+    methods = ", ".join(dict.fromkeys(row.method for row in report.rows if row.rank is not None)) or "none"
+    known = [row for row in report.rows if row.rank is not None]
+    off = max((row.bound / row.sigma_max for row in known if row.sigma_max > 0), default=0.0)
+    random = "; random: whether the spectrum is that of a random matrix"
+    return (
+        f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. stable: Σσ²/σ₁²; k₉₉: values that hold "
+        f"99 % of the energy; α: exponent of the tail of σ²{random}."
+    )

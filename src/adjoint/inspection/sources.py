@@ -1,0 +1,176 @@
+"""What there is to inspect: the weights of a module, of files or of a mapping, and what is left out and why."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adjoint.arrays.dispatch import is_floating
+from adjoint.inspection.weight import refused
+from adjoint.interop.entries import dtype_of
+from adjoint.interop.opening import open as opened
+from adjoint.interop.weights import Weights
+from adjoint.maps.flat import to_numpy
+
+EMBEDDING = re.compile(r"(^|[._/])(\w*emb\w*|wte|wpe|shared)([._/]|$)", re.IGNORECASE)
+ATTENTION = re.compile(
+    r"(^|[._/])(\w*attn\w*|\w*attention\w*|[qkvo]_proj|qkv|query|key|value|in_proj_weight)([._/]|$)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A weight before it is looked at: `read()` gives its numbers, of `dtype`; `tied` are its other names."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+    tied: tuple[str, ...] = ()
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(rows, columns): the first axis by all others."""
+        return self.shape[0], math.prod(self.shape[1:])
+
+
+@dataclass
+class Sources:
+    """What a model is made of: its name, exact counts, its weights, and why what is not examined is not.
+
+    `parameters` counts what is tied once; `buffers` are numbers that are not learned; `dtypes` says how many bytes of
+    each there are.
+    """
+
+    name: str
+    weights: list[Source] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    parameters: int = 0
+    buffers: int = 0
+    dtypes: dict[str, int] = field(default_factory=dict)
+    arrays: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays."""
+        return sum(self.dtypes.values())
+
+
+def sources(model: Any, trust_pickle: bool = False) -> Sources:
+    """The weights of a module (this library's or PyTorch's), of `Weights`, of a mapping, or of a path that opens.
+
+    A weight is an array of floating numbers of two axes or more that is a parameter. Raises TypeError for anything
+    else, and what `aj.open` raises.
+
+    >>> import adjoint as aj
+    >>> found = sources(aj.nn.Linear(3, 2))
+    >>> found.parameters, [x.name for x in found.weights], found.skipped
+    (8, ['weight'], {'bias': 'one axis: a bias, gain or the like'})
+    """
+    if isinstance(model, (str, os.PathLike)):
+        found = sources(opened(model, trust_pickle=trust_pickle))
+        found.name = os.path.basename(os.path.normpath(os.fspath(model)))
+        return found
+    if isinstance(model, Weights):
+        result = Sources(os.path.basename(model.files[0]))
+        entries = {name: model.entry(name) for name in model}
+        _fill(result, ((name, e, _kind(name, "", e.shape), False, e.read) for name, e in entries.items()))
+        return result
+    if hasattr(model, "named_parameters") and hasattr(model, "named_modules"):
+        result = Sources(type(model).__name__)
+        _fill(result, _of_module(model))
+        return result
+    if isinstance(model, Mapping):
+        result = Sources("arrays")
+        _fill(result, ((name, x, _kind(name, "", _shape(x)), False, _reading(x)) for name, x in model.items()))
+        return result
+    raise TypeError(
+        f"inspect: {type(model).__name__} has no weights: give a module, adjoint.interop.Weights, a mapping of names "
+        "to arrays, or the path of a model."
+    )
+
+
+Found = tuple[str, Any, str, bool, Callable[[], np.ndarray]]
+
+
+def _of_module(model: Any) -> Iterator[Found]:
+    """(name, array, kind, whether it is a buffer, reading) of every array, a tied one once a name."""
+    owners = {name: type(module).__name__ for name, module in model.named_modules()}
+    torch = type(model).__module__.partition(".")[0] != "adjoint" and hasattr(model, "register_forward_hook")
+    options = {"remove_duplicate": False} if torch else {}
+    for group, buffer in ((model.named_parameters, False), (model.named_buffers, True)):
+        for name, x in group(**options):
+            yield name, x, _kind(name, owners.get(name.rpartition(".")[0], ""), _shape(x)), buffer, _reading(x)
+
+
+def _fill(result: Sources, found: Iterator[Found]) -> None:
+    first: dict[int, str] = {}
+    kept: dict[str, Source] = {}
+    for name, x, kind, buffer, read in found:
+        if id(x) in first:
+            origin = first[id(x)]
+            if origin in kept:
+                old = kept[origin]
+                kept[origin] = Source(old.name, old.kind, old.shape, old.dtype, old.read, (*old.tied, name))
+            result.skipped[name] = f"tied: it is {origin}"
+            continue
+        first[id(x)] = name
+        dtype, shape = str(getattr(x, "dtype", "")).removeprefix("torch."), _shape(x)
+        size, result.arrays = math.prod(shape), result.arrays + 1
+        result.dtypes[dtype] = result.dtypes.get(dtype, 0) + _nbytes(x, size, dtype)
+        if buffer:
+            result.buffers += size
+        else:
+            result.parameters += size
+        if why := _why_not(x, shape, dtype, buffer):
+            result.skipped[name] = why
+        else:
+            kept[name] = Source(name, kind, shape, dtype, read)
+    result.weights = list(kept.values())
+
+
+def _why_not(x: Any, shape: tuple[int, ...], dtype: str, buffer: bool) -> str:
+    """Why an array is no row of the report, or nothing."""
+    if buffer:
+        return "a buffer: it is not learned"
+    if not is_floating(dtype):
+        return f"{dtype or type(x).__name__}: no floating numbers" + _quantized(dtype, shape)
+    if len(shape) < 2:
+        return "one axis: a bias, gain or the like" if shape else "a single number"
+    if not math.prod(shape):
+        return f"empty: its shape is {shape}"
+    if type(x).__name__ == "ShapeArray" or getattr(getattr(x, "device", None), "type", "") == "meta":
+        return "no numbers: it only has a shape"
+    return refused(shape[0], math.prod(shape[1:]), dtype_of(dtype))
+
+
+def _quantized(dtype: str, shape: tuple[int, ...]) -> str:
+    return "; if it is quantized, its scales are not known" if len(shape) > 1 and "int" in dtype else ""
+
+
+def _kind(name: str, owner: str, shape: tuple[int, ...]) -> str:
+    if len(shape) > 2:
+        return "kernel"
+    if "Embedding" in owner or (not owner and EMBEDDING.search(name)):
+        return "embedding"
+    return "attention" if ATTENTION.search(name) else "matrix"
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in getattr(x, "shape", ()))
+
+
+def _reading(x: Any) -> Callable[[], np.ndarray]:
+    return lambda: to_numpy(x)
+
+
+def _nbytes(x: Any, size: int, dtype: str) -> int:
+    found = getattr(x, "nbytes", None)
+    return int(found) if found is not None else size * (dtype_of(dtype).itemsize if dtype else 0)

@@ -1,0 +1,75 @@
+"""What the shape of a spectrum says: how heavy its tail is, and whether it is that of a random matrix."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+FEWEST = 32  # values, below which neither question has an answer
+TAIL = 10  # values that a tail has at least
+STARTS = 128  # beginnings of the tail that are tried
+NODES = 4096
+
+
+def power_law(values: np.ndarray) -> tuple[float, int]:
+    """(exponent, values in the tail) of the density λ^-α that fits the largest λ = σ² best.
+
+    For each beginning λ_min of the tail the exponent is the likeliest one, α = 1 + n / Σ log(λ / λ_min); of all
+    beginnings that one is taken whose tail has the smallest Kolmogorov-Smirnov distance to its power law (Clauset,
+    Shalizi & Newman 2009). Up to 128 of the values are tried, evenly spaced in rank, each with a tail of 10 or more.
+    (NaN, 0) where fewer than 32 values are positive.
+
+    >>> import numpy as np
+    >>> alpha, tail = power_law(np.sqrt((1.0 - np.arange(500) / 500.0) ** (-1.0 / 1.5)))
+    >>> round(alpha, 1)
+    2.5
+    """
+    logs = np.sort(2.0 * np.log(values[values > 0]))
+    n = len(logs)
+    if n < FEWEST:
+        return math.nan, 0
+    sums = np.cumsum(logs[::-1])[::-1]
+    best, found = math.inf, (math.nan, 0)
+    for i in np.unique(np.linspace(0, n - TAIL, STARTS).astype(int)):
+        count = n - i
+        total = float(sums[i] - count * logs[i])
+        if total <= 1e-9 * count:
+            continue
+        rate = count / total
+        law = -np.expm1(-rate * (logs[i:] - logs[i]))
+        steps = np.arange(count + 1) / count
+        distance = max(float(np.max(np.abs(law - steps[1:]))), float(np.max(np.abs(law - steps[:-1]))))
+        if distance < best:
+            best, found = distance, (1.0 + float(rate), int(count))
+    return found
+
+
+def marchenko_pastur(values: np.ndarray, shape: tuple[int, int]) -> tuple[float, bool]:
+    """(distance, whether it is small) of the σ² of an m×n matrix to those of one with independent random entries.
+
+    The distance is Kolmogorov's, between the distribution of the min(m, n) values σ²/max(m, n) and Marchenko and
+    Pastur's with the variance Σσ²/(m n). For independent entries of any distribution it shrinks like 1/min(m, n); up
+    to 0.01 + 4/min(m, n) counts as random. (NaN, False) for fewer than 32 values.
+
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((100, 60))
+    >>> marchenko_pastur(np.linalg.svd(x, compute_uv=False), x.shape)[1]
+    True
+    """
+    k, longer = min(shape), max(shape)
+    if k < FEWEST or len(values) != k or not values[0] > 0:
+        return math.nan, False
+    scaled = np.sort((values / values[0]) ** 2)
+    scaled = scaled / (float(np.mean(scaled)) or 1.0)  # of variance 1
+    root = math.sqrt(k / longer)
+    low, high = (1.0 - root) ** 2, (1.0 + root) ** 2
+    angle = (np.arange(NODES) + 0.5) * (math.pi / NODES)
+    middle, half = (low + high) / 2.0, (high - low) / 2.0
+    x = middle - half * np.cos(angle)
+    mass = np.cumsum((half * np.sin(angle)) ** 2 / x)
+    edges = middle - half * np.cos(angle + 0.5 * math.pi / NODES)
+    law = np.interp(scaled, np.append(low, edges), np.append(0.0, mass / mass[-1]))
+    steps = np.arange(k + 1) / k
+    distance = max(float(np.max(np.abs(law - steps[1:]))), float(np.max(np.abs(law - steps[:-1]))))
+    return distance, distance <= 0.01 + 4.0 / k

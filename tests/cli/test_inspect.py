@@ -1,0 +1,140 @@
+"""`adjoint inspect`: what a newcomer sees of a model's weights, for every kind of file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import adjoint as aj
+from adjoint.cli import Sorts, app
+from adjoint.inspection import running
+from adjoint.inspection.screen import SORTS
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path / "cache"))
+
+
+def run(*words: object, width: int = 80) -> tuple[int, str]:
+    done = CliRunner(env={"COLUMNS": str(width)}).invoke(app, ["inspect", *map(str, words)], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+def arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    net = {f"h.{i}.fc.weight": rng.standard_normal((40, 60), dtype=np.float32) for i in range(5)}
+    net["h.3.fc.weight"][:, 7] = 0.0
+    net["h.3.fc.weight"][12] = net["h.3.fc.weight"][11]
+    return net | {"ln.weight": np.ones(40, np.float32), "ids": np.arange(4)}
+
+
+def saved(folder: Path, ending: str) -> Path:
+    path = folder / f"w{ending}"
+    if ending == ".npz":
+        np.savez(path, **arrays())
+    elif ending == ".pt":
+        torch.save({name: torch.from_numpy(x) for name, x in arrays().items()}, path)
+    else:
+        aj.save(path, arrays())
+    return path
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz", ".pt"])
+def test_a_file_on_one_screen(tmp_path: Path, ending: str) -> None:
+    code, text = run(saved(tmp_path, ending))
+    assert code == 0
+    for told in (
+        "12,044 in 7 arrays",
+        "5 weights (99.6 % of the parameters)",
+        "ids  int64: no floating numbers",
+        "1 of 200 directions (0.5 %) are lost, in h.3.fc.weight",
+        "1 of 40 directions is lost (rank 39); 1 column is",
+        "h.4.fc.weight   40×60",
+        "layer('h.3.fc.weight').kernel()",
+    ):
+        assert told in text
+    assert all(len(line) <= 80 for line in text.splitlines() if "in Python" not in line)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    theirs = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=20, n_embd=32, n_layer=2, n_head=2))
+    theirs.save_pretrained(tmp_path / "gpt")
+    code, text = run(tmp_path / "gpt", width=120)
+    parameters = sum(p.numel() for p in theirs.parameters())
+    assert code == 0
+    assert f"{parameters:,} in" in text
+    assert "tied, counted once" in text
+    assert "No weight stands out." in text
+
+
+def test_a_graph(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    weight = onnx.numpy_helper.from_array(arrays()["h.0.fc.weight"], "fc.weight")
+    node = onnx.helper.make_node("MatMul", ["x", "fc.weight"], ["y"])
+    values = [
+        onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in (("x", [1, 40]), ("y", [1, 60]))
+    ]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:], [weight])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]), tmp_path / "m.onnx")
+    code, text = run(tmp_path / "m.onnx")
+    assert code == 0
+    assert "fc.weight   40×60" in text
+
+
+def test_json(tmp_path: Path) -> None:
+    code, text = run(saved(tmp_path, ".npz"), "--json", "--jobs", 1, "--no-cache")
+    told = json.loads(text)
+    assert code == 0
+    assert (told["name"], told["parameters"], len(told["rows"])) == ("w.npz", 12_044, 5)
+    assert told["findings"][0]["name"] == "h.3.fc.weight"
+
+
+def test_sorted_and_whole(tmp_path: Path) -> None:
+    assert [x.value for x in Sorts] == list(SORTS)
+    path = saved(tmp_path, ".safetensors")
+    for sort in SORTS:
+        assert run(path, "--sort", sort, "--all")[0] == 0
+    _, text = run(path, "--sort", "lost")
+    rows = [line.split()[0] for line in text.splitlines() if "40×60" in line]
+    assert rows[0] == "h.3.fc.weight"
+    assert run(path, "--sort", "colour")[0] == 2
+
+
+def test_many_weights_are_cut_to_a_screen(tmp_path: Path) -> None:
+    aj.save(tmp_path / "w.safetensors", {f"a.very.long.name.of.layer.{i}.weight": np.eye(3) for i in range(30)})
+    _, text = run(tmp_path / "w.safetensors")
+    assert "… and 14 more" in text
+    assert "…g.name.of.layer.0.weight" in text
+    _, text = run(tmp_path / "w.safetensors", "--all", width=140)
+    assert "… and" not in text
+    assert "a.very.long.name.of.layer.29.weight" in text
+
+
+def test_interrupted_it_shows_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = running.Work._take
+
+    def interrupted(work: running.Work, *args: object) -> None:
+        take(work, *args)  # type: ignore[arg-type]
+        if len(work.rows) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(running.Work, "_take", interrupted)
+    code, text = run(saved(tmp_path, ".npz"), "--jobs", 1)
+    assert code == 130
+    assert "what follows is of the weights examined until then" in text
+
+
+def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{")
+    with pytest.raises(aj.CheckpointError, match=r"w\.safetensors"):
+        run(tmp_path / "w.safetensors")
+    with pytest.raises(FileNotFoundError):
+        run(tmp_path / "missing")
