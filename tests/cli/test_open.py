@@ -160,6 +160,24 @@ def test_other_backends_write_the_same(backend: str, data_path: Callable[[str], 
     assert told.startswith("Once upon a time, there was a little")
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_what_reads_the_prompt_apart_answers(backend: str, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"?": 0, "</s>": 1, "a": 2, "cat": 3, "sat": 4}, unk_token="?"))
+    words.pre_tokenizer, words.decoder = pre_tokenizers.Whitespace(), decoders.Fuse()
+    words.save(str(tmp_path / "tokenizer.json"))
+    config = {"model_type": "t5", "vocab_size": 5, "d_model": 4, "d_ff": 6, "num_layers": 1, "num_heads": 2}
+    net = aj.models.from_config(config, rng=0)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "eos_token_id": None}))
+    aj.save(tmp_path / "model.safetensors", net)
+    code, told = run("generate", tmp_path, "--prompt", "a cat", "-n", 6, "--temperature", 0, "--backend", backend)
+    answer = net.generate(np.array([[2, 3]]), 6, 0.0, stop=())[0, 1:]
+    assert code == 0
+    assert told.splitlines()[0] == words.decode(answer.tolist())
+    assert "6 tokens in" in told
+
+
 def test_characters_of_several_tokens_are_told_whole(
     data_path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from adjoint.interop import Weights, open
+from adjoint.models.t5 import T5
 from adjoint.models.tokenizer import tokenizer
 
 
@@ -19,8 +18,8 @@ def generate(
 ) -> tuple[int, float]:  # fmt: skip
     """Say a prompt and the text that a model puts behind it, piece by piece; (tokens, seconds) that it took.
 
-    `how` are options of the model's `generate`. Raises what `aj.open` and `aj.models.tokenizer` raise, and TypeError
-    for a network that writes no text.
+    Of a model that reads the prompt apart (T5) its answer alone. `how` are options of the model's `generate`. Raises
+    what `aj.open` and `aj.models.tokenizer` raise, and TypeError for a network that writes no text.
     """
     net = open(source, backend=backend, dtype=dtype, trust_pickle=trust_pickle)
     if isinstance(net, Weights):
@@ -32,17 +31,16 @@ def generate(
     if not len(tokens):
         raise ValueError("generate: this tokenizer begins a text with nothing: give a --prompt.")
     began, count = time.perf_counter(), 0
-    if not hasattr(net, "stream"):  # a model that reads the prompt apart, and answers
-        found = np.asarray(net.generate(tokens, n, key=seed, **how))
-        say(words.decode(found))
-        return len(found), time.perf_counter() - began
-    say(prompt)
-    shown = words.decode(tokens)
-    for new in net.stream(tokens, n, key=seed, **how):
-        tokens, count = np.append(tokens, new), count + 1
-        text = words.decode(tokens)
+    answers = isinstance(net, T5)  # it reads the prompt apart, and writes an answer
+    if not answers:
+        say(prompt)
+    written: list[int] = [] if answers else tokens.tolist()
+    shown = words.decode(written) if written else ""
+    for (new,) in net.stream(tokens[None], n, key=seed, **how):
+        written, count = [*written, int(new)], count + 1
+        text = words.decode(written)
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # else in the midst of a character
             say(text[len(shown) :])
             shown = text
-    say(words.decode(tokens)[len(shown) :])
+    say(words.decode(written)[len(shown) :])
     return count, time.perf_counter() - began
