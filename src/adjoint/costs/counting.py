@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from adjoint.arrays.dispatch import Array, Shape, is_array
 from adjoint.arrays.shapes import ShapeArray, count, like
@@ -21,11 +20,13 @@ from adjoint.costs.memory import Alive, Memory, alive, checkpointed
 from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, variables
 from adjoint.costs.subjects import example, laid_out, longest
 from adjoint.inspection.watching import evaluated
-from adjoint.models.config import Config
 from adjoint.nn.module import Module, count_parameters, to
 from adjoint.optim import AdamW
 from adjoint.trees import Structure, differentiable
 from adjoint.trees import map as tree_map
+
+if TYPE_CHECKING:
+    from adjoint.models.config import Config
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ class Cost:
     memory: Memory
     inputs: tuple[Shape, ...]
     dtype: str
-    _grown: Callable[[str, str, int | None], Growth] | None = field(default=None, repr=False, compare=False)
 
     def polynomial(self, variable: str = "seq", of: str = "matmul_flops", upto: int | None = None) -> Growth:
         """The FLOPs as exact polynomials in the sequence length ("seq") or the batch, and where attention overtakes.
@@ -70,13 +70,14 @@ class Cost:
         >>> print(found.overtakes["scores alone"], found.overtakes["with projections"])
         32 16
         """
-        if self._grown is None:
+        grown = self.__dict__.get("_grown")  # no field: it is neither compared nor told
+        if grown is None:
             raise ValueError(
                 f"cost: a polynomial in {variable!r} needs a network counted with batch=…, seq=…, not by x."
             )
         if of not in FIGURES:
             raise ValueError(f"polynomial: of is 'matmul_flops', 'flops' or 'bytes', not {of!r}.")
-        return self._grown(variable, of, upto)
+        return grown(variable, of, upto)
 
 
 def cost(
@@ -136,7 +137,7 @@ def cost(
         start = {"batch": args[0].shape[0], "seq": args[0].shape[-1]}
         return growth(lambda **changed: _counted(net, of, **{**start, **changed}), variable, most)
 
-    return Cost(
+    found = Cost(
         parameters=count_parameters(net),
         forward=Pass(tally.flops, tally.matmul_flops, tally.bytes),
         backward=backward.total(),
@@ -148,8 +149,10 @@ def cost(
         memory=_memory(net, learned, args, wanted, both),
         inputs=tuple(a.shape for a in args),
         dtype=", ".join(sorted({str(p.dtype) for p in net.parameters()})),
-        _grown=grown if x is None and "int" in str(args[0].dtype) else None,
     )
+    if x is None and "int" in str(args[0].dtype):
+        found.__dict__["_grown"] = grown
+    return found
 
 
 def _shaped(net: Module, dtype: Any) -> Module:

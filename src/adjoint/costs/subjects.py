@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adjoint.arrays.shapes import ShapeArray
-from adjoint.models import (
-    T5,
-    BertModel,
-    MobileNet,
-    MobileNetV2,
-    ResNet,
-    T5Encoder,
-    ViTForImageClassification,
-    ViTModel,
-)
-from adjoint.models.bert import Head
-from adjoint.models.causal import CausalLM
-from adjoint.models.config import Config, from_config, read_config
-from adjoint.models.llama import LlamaModel
 from adjoint.nn import init
 from adjoint.nn.module import Module
+
+if TYPE_CHECKING:
+    from adjoint.models.config import Config
 
 USUAL = 1024  # tokens, where nothing is said and the model allows as many
 IMAGE = 224  # pixels a side, for networks that take any size
@@ -37,6 +26,8 @@ def laid_out(model: Module | Config, dtype: Any = None) -> Module:
     """
     if isinstance(model, Module):
         return model
+    from adjoint.models.config import from_config, read_config
+
     config = model if isinstance(model, Mapping) else read_config(model)
     with init.only_shapes():
         net: Module = from_config(config, dtype=dtype or "float32")
@@ -50,6 +41,9 @@ def limit(net: Module) -> int | None:
     >>> limit(aj.models.GPT(5, 16, n_layer=1, n_head=1, n_embd=4))
     16
     """
+    from adjoint.models import BertModel
+    from adjoint.models.bert import Head
+
     if isinstance(net, Head):
         net = net.__dict__[net.base]
     if isinstance(net, BertModel):
@@ -61,6 +55,8 @@ def limit(net: Module) -> int | None:
 
 def longest(net: Module) -> int:
     """The longest sequence on which a polynomial is counted: T5's table of distances is a real one."""
+    from adjoint.models import T5, T5Encoder
+
     most = 2048 if isinstance(net, (T5, T5Encoder)) else LONGEST
     return min(limit(net) or most, most)
 
@@ -75,21 +71,27 @@ def example(net: Module, batch: int | None = None, seq: int | None = None) -> tu
     >>> example(aj.models.GPT(5, 16, n_layer=1, n_head=1, n_embd=4), 2, 8)
     (ShapeArray((2, 8), int64),)
     """
+    from adjoint import models
+    from adjoint.models.bert import Head
+    from adjoint.models.causal import CausalLM
+    from adjoint.models.llama import LlamaModel
+
     for name, size in (("batch", batch), ("seq", seq)):
         if size is not None and (type(size) is not int or size < 1):
             raise ValueError(f"cost: {name} is to be a positive integer, not {size!r}.")
     n = batch or 1
-    if isinstance(net, (CausalLM, LlamaModel, BertModel, Head, T5, T5Encoder)):
+    if isinstance(net, (CausalLM, LlamaModel, models.BertModel, Head, models.T5, models.T5Encoder)):
         tokens = ShapeArray((n, seq or min(limit(net) or USUAL, USUAL)), "int64")
-        return (tokens, tokens) if isinstance(net, T5) else (tokens,)
-    kind = type(net).__name__
-    if seq is not None and isinstance(net, (ViTForImageClassification, ViTModel, ResNet, MobileNet, MobileNetV2)):
+        return (tokens, tokens) if isinstance(net, models.T5) else (tokens,)
+    kind, sized = type(net).__name__, (models.ViTForImageClassification, models.ViTModel)
+    others = (models.ResNet, models.MobileNet, models.MobileNetV2)
+    if seq is not None and isinstance(net, (*sized, *others)):
         raise ValueError(f"cost: {kind} takes images, which have no sequence length; leave seq out.")
     dtype = next((str(p.dtype) for p in net.parameters()), "float32")
-    if isinstance(net, ViTForImageClassification):
+    if isinstance(net, models.ViTForImageClassification):
         net = net.vit
-    if isinstance(net, ViTModel):
+    if isinstance(net, models.ViTModel):
         return (ShapeArray((n, net.channels, *net.image_size), dtype),)
-    if isinstance(net, (ResNet, MobileNet, MobileNetV2)):
+    if isinstance(net, others):
         return (ShapeArray((n, net.in_channels, IMAGE, IMAGE), dtype),)
     raise ValueError(f"cost: what {kind} is given is not known; give x, an array or a shape, instead of batch and seq.")
