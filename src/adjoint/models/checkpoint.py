@@ -137,11 +137,13 @@ def untie(net: Module, state: Mapping[str, Any]) -> bool:
     parted = False
     for name, array in net.state_dict().items():
         given = next((x for x in naming.candidates(name) if x in state), None)
-        if given is None or _equal(state[first.setdefault(id(array), given)], state[given]):
+        if given is None:
             continue
-        part, last = owned(net, name)
-        setattr(part, last, copy.copy(array))
-        parted = True
+        known = first.setdefault(id(array), given)
+        if known != given and not _equal(state[known], state[given]):
+            part, last = owned(net, name)
+            setattr(part, last, copy.copy(array))
+            parted = True
     return parted
 
 
