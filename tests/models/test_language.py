@@ -269,3 +269,14 @@ def test_buckets_of_distances(both_ways: bool, count: int, most: int) -> None:
     distances = np.arange(-3000, 3000)
     expected = T5Attention._relative_position_bucket(torch.tensor(distances), both_ways, count, most)
     np.testing.assert_array_equal(aj.models.t5.buckets(distances, both_ways, count, most), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_stays(dtype: str) -> None:
+    """Also past factors that are Python numbers, which NumPy takes bfloat16 times for float32."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+    llama = {"model_type": "llama", **SHAPE, "rope_parameters": yarn}
+    for activation in aj.models.config.ACTIVATIONS:
+        net = aj.models.from_config({**llama, "hidden_act": activation}, dtype=dtype, rng=0)
+        assert str(net(TOKENS).dtype) == dtype, activation
+    assert str(aj.models.from_config({"model_type": "t5", **T5_SHAPE}, dtype=dtype)(TOKENS, TOKENS).dtype) == dtype

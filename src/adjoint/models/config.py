@@ -66,7 +66,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu_pytorch_tanh": lambda x: xp.gelu(x, "tanh"),
     "linear": lambda x: x,
     "mish": xp.mish,
-    "quick_gelu": lambda x: x * xp.sigmoid(1.702 * x),
+    "quick_gelu": lambda x: x * xp.sigmoid(xp.multiply(x, 1.702)),
     "relu": xp.relu,
     "relu2": lambda x: xp.relu(x) * xp.relu(x),
     "sigmoid": xp.sigmoid,

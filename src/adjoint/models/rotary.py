@@ -53,7 +53,7 @@ class Rotary:
         if len(angles.shape) == 3:
             angles = xp.expand_dims(angles, 1)
         y = xp.rotate(x, angles)
-        return y if self.scale == 1.0 else y * self.scale
+        return y if self.scale == 1.0 else xp.multiply(y, self.scale)
 
 
 @functools.lru_cache(64)

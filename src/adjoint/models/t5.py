@@ -271,7 +271,7 @@ class T5(Module):
 
     def scored(self, y: Array) -> Array:
         """The logits of the decoder's vectors."""
-        return self.lm_head(y if self.scale == 1.0 else y * self.scale)
+        return self.lm_head(y if self.scale == 1.0 else xp.multiply(y, self.scale))
 
     def over(self, tokens: Array, attention_mask: Any) -> Array | None:
         """Which of the encoder's vectors a decoder sees, (N, 1, 1, T)."""
