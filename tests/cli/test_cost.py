@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import adjoint as aj
 from adjoint.cli import app
+from adjoint.cli.curves import curves
 from tests.costs.test_figures import GPT2
 from tests.costs.test_growth import MISTRAL
 from tests.costs.test_subjects import T5, VIT
@@ -75,9 +76,38 @@ def test_other_networks(written: Any, config: dict[str, Any], options: list[obje
     assert told in found
 
 
+@pytest.mark.covers("E03")
+@pytest.mark.parametrize(("end", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_its_plot(written: Any, tmp_path: Path, end: str, begins: bytes) -> None:
+    file = tmp_path / f"curves.{end}"
+    code, told = run(written(GPT2), "--plot", file, width=200)
+    assert code == 0
+    assert f"drawn to {file}" in told
+    assert file.read_bytes().startswith(begins)
+
+
+def test_what_is_plotted_is_the_polynomial() -> None:
+    found = aj.cost({**GPT2, "n_layer": 2}, batch=3)
+    growth = found.polynomial("seq")
+    axes = curves(growth, "toy", 3, 4096).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert {"attention projections", "attention scores", "feed-forward", "head", "all"} <= lines.keys()
+    lengths, values = lines["attention scores"].get_data()
+    assert list(values) == [float(growth.components["attention scores"](n)) for n in lengths]
+    at = 1000
+    assert growth.forward(at) == aj.cost({**GPT2, "n_layer": 2}, batch=3, seq=at).forward.matmul_flops
+    assert [text.get_text().strip() for text in axes.texts] == [
+        "attention overtakes, scores alone: 3,072",
+        "attention overtakes, with projections: 1,536",
+    ]
+
+
 @pytest.mark.parametrize(
     ("config", "options", "told"),
     [
+        (GPT2, ["--plot", "curves.gif"], "a plot's name ends in .png, .svg, .pdf, not 'curves.gif'"),
+        (GPT2, ["--plot", "curves.png", "--json"], "give --json or --plot, not both"),
+        (VIT, ["--plot", "curves.png"], "takes images: there is no length of a sequence to plot against"),
         ({"model_type": "nonesuch"}, [], "model_type 'nonesuch' is not known"),
         ({**GPT2, "twist": 7}, [], "might change the function: twist=7"),
         (GPT2, ["--seq", 1025], "1024 positions at most"),

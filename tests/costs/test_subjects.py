@@ -71,6 +71,52 @@ def test_attention_of_pytorchs_kind() -> None:
     assert products["feed-forward"] == 2 * 3 * 5 * 2 * 8 * 16
 
 
+class Pair(aj.nn.Module):
+    """A block that gives two arrays, or adds what it is given by name."""
+
+    def __init__(self, two: bool) -> None:
+        self.two, self.inner = two, aj.nn.Linear(4, 4)
+
+    def __call__(self, x: Any, *, shift: Any = 0.0) -> Any:
+        y = self.inner(x) + shift
+        return (y, x) if self.two else y
+
+
+class Pairs(aj.nn.Module):
+    def __init__(self, two: bool, named: bool) -> None:
+        self.named, self.blocks = named, [Pair(two), Pair(two)]
+
+    def __call__(self, x: Any) -> Any:
+        for block in self.blocks:
+            y = block(x, shift=x if self.named else 1.0)
+            x = y[0] if isinstance(y, tuple) else y
+        return x
+
+
+@pytest.mark.parametrize(("two", "named"), [(False, False), (True, False), (False, True)])
+def test_blocks_that_cannot_be_checkpointed_are_told(two: bool, named: bool) -> None:
+    found = aj.cost(Pairs(two, named), (3, 4))
+    assert (found.memory.checkpointed is None) == (found.memory.training_checkpointed is None) == (two or named)
+    assert found.forward.matmul_flops == 2 * 2 * 3 * 4 * 4
+    assert added(part.backward for part in found.components) == found.backward
+
+
+def test_frozen_parts_take_no_memory_of_training() -> None:
+    net = aj.models.GPT(11, 8, n_layer=2, n_head=2, n_embd=4)
+    whole = aj.cost(net, seq=8)
+    net.freeze("wte", "wpe", "h")
+    part = aj.cost(net, seq=8)
+    assert part.memory.weights == whole.memory.weights
+    assert 0 < part.memory.gradients < whole.memory.gradients / 2
+    assert part.step.flops < whole.step.flops / 2
+    assert added(c.backward for c in part.components) == part.backward
+
+
+def test_a_network_in_another_dtype() -> None:
+    net = aj.models.GPT(11, 8, n_layer=2, n_head=2, n_embd=4)
+    assert aj.cost(net, seq=8, dtype="float64").memory.gradients == 2 * aj.cost(net, seq=8).memory.gradients
+
+
 def test_a_file_a_folder_and_a_dict_are_one(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(BERT))

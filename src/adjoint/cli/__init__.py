@@ -217,6 +217,9 @@ def _cost(
         int | None, typer.Option(min=1, help="Tokens in each: else what the model allows, 1024 at most.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Of weights, gradients and moments.")] = "float32",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw FLOPs against the length of the sequence: a .png, .svg or .pdf.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
     """Tell what a model costs: FLOPs, bytes, memory of training, by component and by length of the sequence.
@@ -228,11 +231,13 @@ def _cost(
 
     try:
         if as_json:
+            if plot is not None:
+                raise ValueError("cost: give --json or --plot, not both.")
             typer.echo(json.dumps(figures(cost(config, batch=batch, seq=seq, dtype=dtype)), indent=2))
             return
         from rich.console import Console
 
-        show(Console(), config, batch, seq, dtype)
+        show(Console(), config, batch, seq, dtype, plot)
     except (TypeError, ValueError) as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

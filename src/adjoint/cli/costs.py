@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -23,14 +24,17 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
 def show(
-    console: Console, source: str, batch: int | None = None, seq: int | None = None, dtype: str | None = None
-) -> Cost:
-    """Print what a configuration costs, and return it.
+    console: Console, source: str, batch: int | None = None, seq: int | None = None, dtype: str | None = None,
+    plot: Path | None = None,
+) -> Cost:  # fmt: skip
+    """Print what a configuration costs, and return it; with `plot` draw its growth with the sequence to a file.
 
-    Raises what `aj.cost` raises.
+    Raises what `aj.cost` raises, and ValueError where there is nothing to draw.
     """
     net = laid_out(source, dtype)
     found = cost(net, batch=batch, seq=seq)
+    if plot is not None and len(found.inputs[0]) != 2:
+        raise ValueError(f"cost: {type(net).__name__} takes images: there is no length of a sequence to plot against.")
     name = os.path.basename(os.path.normpath(os.path.abspath(source)))
     console.print(Rule(Text(f"adjoint {__version__} · cost {name}", "bold"), align="left", style="dim"))
     about = Table.grid(padding=(0, 2))
@@ -42,6 +46,13 @@ def show(
         about.add_row(Text(what, "dim"), told)
     console.print(about, "", passes(found), "", memory(found), "", components(found), "")
     console.print(grown(found))
+    if plot is not None:
+        from adjoint.cli.curves import draw
+
+        growth = found.polynomial("seq")
+        crossings = [float(at) for at in growth.overtakes.values() if at is not None]
+        draw(growth, plot, f"{name}: what a sequence costs", found.inputs[0][0], round(4 * max([4096.0, *crossings])))
+        console.print(Text(f"drawn to {plot}", "dim"))
     return found
 
 

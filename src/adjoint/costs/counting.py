@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from adjoint.costs.growth import FIGURES, Growth, growth
 from adjoint.costs.memory import Alive, Memory, alive, checkpointed
 from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, variables
 from adjoint.costs.subjects import example, laid_out, longest
+from adjoint.errors import TraceError
 from adjoint.inspection.watching import evaluated
 from adjoint.nn.module import Module, count_parameters, to
 from adjoint.optim import AdamW
@@ -187,6 +189,8 @@ def _step(learned: tuple[Array, ...]) -> Pass:
 def _memory(net: Module, learned: tuple[Array, ...], args: Any, wanted: list[bool], passes: Alive) -> Memory:
     arrays = {id(a): a for _, a in net.named_arrays()}
     weights, gradients = (sum(int(a.nbytes) for a in group) for group in (arrays.values(), learned))
-    again = checkpointed(net)
-    smaller = None if again is None else alive(*variables(again, args, wanted))
+    again, smaller = checkpointed(net), None
+    if again is not None:
+        with suppress(TraceError):  # blocks that give several arrays, or are given some by name
+            smaller = alive(*variables(again, args, wanted))
     return Memory(weights, gradients, 2 * gradients, passes, smaller)

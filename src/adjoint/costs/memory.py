@@ -42,9 +42,10 @@ class Memory:
 
     `weights` has parameters and buffers, `gradients` one array a parameter that learns, `optimizer` AdamW's two moments
     of each, in its dtype. `passes` are forward and backward pass as they are, `checkpointed` where each block keeps
-    only its input and runs again (None: there are no blocks). Optimizer updates work in place, so that the peak of
-    training is the sum of weights, optimizer and the passes' peak, in which the gradients are. Counted in evaluation
-    mode, with attention that keeps no scores: masks of dropout, and what an allocator wastes, are not in it.
+    only its input and runs again (None: there are no blocks, or they do not give one array each). Optimizer updates
+    work in place, so that the peak of training is the sum of weights, optimizer and the passes' peak, in which the
+    gradients are. Counted in evaluation mode, with attention that keeps no scores: masks of dropout, and what an
+    allocator wastes, are not in it.
 
     >>> import adjoint as aj
     >>> memory = aj.cost(aj.models.GPT(11, 8, n_layer=3, n_head=2, n_embd=4), seq=8).memory
@@ -75,16 +76,12 @@ class Checkpointed(Module):
     def __init__(self, block: Module) -> None:
         self.block = block
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> Any:
         """The block's value."""
-        return checkpoint(_called)(self.block, *args)
+        return checkpoint(lambda block, *args: block(*args, **options))(self.block, *args)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["block"], name)
-
-
-def _called(block: Module, *args: Any) -> Any:
-    return block(*args)
 
 
 def checkpointed(net: Module) -> Module | None:
