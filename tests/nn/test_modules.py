@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adjoint as aj
+from adjoint.errors import DtypeError
 from adjoint.nn import LayerNorm, Linear, Module, ReLU, Sequential
 from adjoint.trees import NAMESPACE, flatten
 
@@ -215,6 +218,20 @@ def test_to(source: str, to: str, dtype: str | None) -> None:
     if to != "jax":  # whose arrays never change
         aj.optim.SGD(moved, lr=1.0).step(moved, aj.grad(lambda net: aj.sum(net(x)))(moved))
         assert all((np.asarray(a) == b).all() for a, b in zip(net.parameters(), Block().parameters(), strict=True))
+
+
+def test_to_a_dtype_that_numpy_learns_by_then() -> None:
+    """In a process in which nothing has loaded ml_dtypes."""
+    done = "adjoint as aj, numpy as np; x = np.ones(2, 'float32')"
+    for call in (
+        "aj.to(x, dtype='bfloat16')",
+        "aj.nn.Linear(2, 2).to(dtype='bfloat16').bias",
+        "aj.astype(x, 'bfloat16')",
+    ):
+        code = f"import {done}; print({call}.dtype)"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "bfloat16\n"
+    with pytest.raises(DtypeError, match="floaty is no dtype"):
+        aj.to(X, dtype="floaty")
 
 
 def test_to_keeps_what_it_can() -> None:

@@ -317,8 +317,17 @@ def matrices(name: str, x: Any) -> Any:
     return x
 
 
+def known(dtype: Any) -> Any:
+    """The dtype; where NumPy does not know its name, the one of ml_dtypes."""
+    if type(dtype) is not str or dtype in np.sctypeDict:
+        return dtype
+    from adjoint.arrays.shapes.array import as_dtype
+
+    return as_dtype(dtype)
+
+
 def astype(x: Any, dtype: Any) -> Any:
-    return np.asarray(x).astype(dtype, copy=False)
+    return np.asarray(x).astype(known(dtype), copy=False)
 
 
 def copy(x: Any) -> Any:
@@ -330,19 +339,19 @@ def own(x: Any) -> Any:
 
 
 def zeros(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
-    return np.zeros(shape, dtype or dtype_of(like))
+    return np.zeros(shape, known(dtype) or dtype_of(like))
 
 
 def full(like: Any, shape: tuple[int, ...], value: float, dtype: Any = None) -> Any:
-    return np.full(shape, value, dtype or dtype_of(like))
+    return np.full(shape, value, known(dtype) or dtype_of(like))
 
 
 def eye(like: Any, n: int, dtype: Any = None) -> Any:
-    return np.eye(n, dtype=dtype or dtype_of(like))
+    return np.eye(n, dtype=known(dtype) or dtype_of(like))
 
 
 def asarray(like: Any, values: Any, dtype: Any = None) -> Any:
-    return np.asarray(values, dtype)
+    return np.asarray(values, known(dtype))
 
 
 def dtype_of(x: Any) -> Any:
