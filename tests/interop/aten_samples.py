@@ -159,5 +159,6 @@ SAMPLES: dict[str, list[Any]] = {
               s(f(3, 4), [f(3) > 0]), s(f(3, 4), [-i(3, 2) - 1]), s(f(3, 4, 2), [None, f(4) > -9, i(2, 4)])],
     "index_put": [s(f(3, 4, 5), [None, i(4, 2, 1), i(5, 3)], f(3, 2, 3), True), s(f(4, 5), [i(4, 3), None], f(5)),
                   s(f(3, 4, 5), [i(3, 2), None, i(5, 2)], f(2, 4), True), s(f(3, 4), [f(3, 4) > 0], f()),
+                  s(f(3, 4), [None, f(4) > 0], f()), s(f(3, 4, 2) > 0, [f(3, 4) > 0], torch.tensor(True)),
                   s(i(9, 4), [torch.tensor([1, 1])], torch.tensor(7)), s(f(4) > 0, [i(4, 2)], torch.tensor(True))],
 }  # fmt: skip

@@ -162,6 +162,25 @@ def test_an_input_changed_in_place_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(x, X.numpy())
 
 
+def test_a_value_written_where_a_condition_holds_needs_no_places() -> None:
+    """How many they are depends on values, which a compiler and arrays of shapes alone do not know."""
+
+    class Zeroed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * 2.0
+            y[y < 0] = 0.5
+            y[:, x[0] > 0] = 3.0
+            return y
+
+    x = X.numpy()
+    net = from_torch(Zeroed(), X)
+    assert aj.cost(net, x).forward.flops
+    expected = Zeroed()(X).numpy()
+    np.testing.assert_array_equal(net(x), expected)
+    np.testing.assert_array_equal(jax.jit(net.to("jax"))(jnp.asarray(x)), expected)
+    np.testing.assert_array_equal(aj.grad(lambda x: aj.sum(net(x)))(x), 2.0 * ((x >= 0) & (x[0] <= 0)))
+
+
 # Sizes that vary
 
 

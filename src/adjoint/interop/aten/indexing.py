@@ -88,6 +88,9 @@ def _index(self: Array, indices: Sequence[Any]) -> Array:
 
 
 def _index_put(self: Array, indices: Sequence[Any], values: Array, accumulate: bool = False) -> Array:
+    given = [axis for axis, index in enumerate(indices) if index is not None]
+    if len(given) == 1 and not values.shape and not accumulate and name_of(indices[given[0]].dtype) == "bool":
+        return _put_where(self, given[0], indices[given[0]], cast(values, name_of(self.dtype)))
     axes, arrays = _places(self, indices)
     flat, shape = _joined(self, axes, arrays)
     rows, sizes, order = _rows(self, axes)
@@ -102,6 +105,12 @@ def _index_put(self: Array, indices: Sequence[Any], values: Array, accumulate: b
     written = _written(rows, flat, xp.reshape(values, (math.prod(shape), *sizes)), accumulate)
     written = xp.reshape(written, tuple(self.shape[a] for a in order))
     return xp.permute(written, tuple(np.argsort(order).tolist()))
+
+
+def _put_where(self: Array, axis: int, mask: Array, value: Array) -> Array:
+    """self with one value where truth values about the axes from `axis` on hold: how many do not matter."""
+    rest = len(self.shape) - axis - len(mask.shape)
+    return xp.where(xp.reshape(plain(mask), (*mask.shape, *(1,) * rest)), value, self)
 
 
 def _written(rows: Array, places: Array, values: Array, accumulate: bool) -> Array:
