@@ -321,6 +321,11 @@ def test_paths_and_options_that_cannot_be(tmp_path: Path) -> None:
         aj.open(tmp_path / "w", backend="mlx")
     with pytest.raises(aj.DtypeError, match="float33 is no dtype"):
         aj.open(tmp_path / "w", dtype="float33")
+    for options in ({"backend": "torch"}, {"dtype": "float64"}):
+        with pytest.raises(TypeError, match=r"w holds weights without a configuration .*, so no network: dtype and"):
+            aj.open(tmp_path / "w", **options)
+    with pytest.raises(aj.DtypeError, match=r"a network computes in floating numbers, .*, not int8"):
+        aj.open(tmp_path / "w", dtype="int8")
     (tmp_path / "story.txt").write_text("Once upon a time")
     with pytest.raises(aj.CheckpointError, match="no file of weights that can be opened"):
         aj.open(tmp_path / "story.txt")

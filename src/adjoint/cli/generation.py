@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from adjoint.interop import Weights, open
+from adjoint.interop import open
 from adjoint.models.t5 import T5
 from adjoint.models.tokenizer import tokenizer
 
@@ -22,8 +22,6 @@ def generate(
     what `aj.open` and `aj.models.tokenizer` raise, and TypeError for a network that writes no text.
     """
     net = open(source, backend=backend, dtype=dtype, trust_pickle=trust_pickle)
-    if isinstance(net, Weights):
-        raise TypeError(f"{source} holds weights without a configuration: name a folder with config.json.")
     if not hasattr(net, "generate"):
         raise TypeError(f"{source} holds a {type(net).__name__}, which writes no text; language models do.")
     words = tokenizer(source if os.path.isdir(source) else os.path.dirname(source) or ".")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.arrays.dispatch import is_floating
-from adjoint.errors import CheckpointError
+from adjoint.errors import CheckpointError, DtypeError
 from adjoint.interop.entries import dtype_of, listed
 from adjoint.interop.folders import INDEX, within
 from adjoint.interop.weights import Weights
@@ -36,7 +36,7 @@ def open(
       `config.json`: the network, see `aj.models.from_config` (`ignore` goes there). All names and shapes are checked
       before anything is read. Its arrays are views of the mapped file, so that they take no memory before they are
       used; changing them never changes the file.
-    - A file of weights alone, or a folder with one: `aj.interop.Weights`, its arrays and matrices by name.
+    - A file of weights alone, or a folder with one: `aj.interop.Weights`, its arrays and matrices by name, as they are.
     - An `.onnx` file: see `adjoint.interop.onnx.from_onnx`.
     - A `torch.nn.Module` and example `inputs`: see `adjoint.interop.torch_export.from_torch`.
 
@@ -45,7 +45,7 @@ def open(
     bar on a terminal.
 
     Raises FileNotFoundError; CheckpointError where files are damaged or do not fit their configuration, naming every
-    array at fault; TypeError for what cannot be opened.
+    array at fault; TypeError for what cannot be opened, and for options that it does not have.
 
     >>> import numpy as np, adjoint as aj, json, pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -56,6 +56,8 @@ def open(
     if backend not in (None, *BACKENDS):
         raise ValueError(f"open: the backend is {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
     dtype = None if dtype is None else dtype_of(dtype)
+    if dtype is not None and not is_floating(dtype):
+        raise DtypeError(f"open: a network computes in floating numbers, such as 'float32' or 'bfloat16', not {dtype}.")
     if _is_torch_module(source):
         if not inputs:
             raise TypeError(
@@ -70,6 +72,11 @@ def open(
     found = _recognized(os.fspath(source), ignore, trust_pickle, dtype)
     if isinstance(found, Plan):
         return _read(found, dtype, backend, progress)
+    if isinstance(found, Weights) and not (backend is None and dtype is None):
+        raise TypeError(
+            f"open: {os.fspath(source)} holds weights without a configuration (config.json), so no network: "
+            "dtype and backend are for one. aj.to(dict(weights), backend, dtype) moves the arrays."
+        )
     return found if isinstance(found, Weights) else _moved(found, backend, dtype)
 
 
