@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
 import adjoint as aj
+from adjoint.arrays.shapes import ShapeArray
 from adjoint.costs.memory import checkpointed
+from adjoint.costs.passes import backward_of
 from tests.models import peers  # noqa: F401  # keeps transformers offline
 
 SIZES = [(1, 7), (3, 12)]
@@ -106,6 +108,15 @@ def test_text_to_text(batch: int, seq: int) -> None:
     assert found.forward.matmul_flops == forward
     biased, all_attentions = 2 + 3, 2 + 3 + 3
     assert found.backward.matmul_flops == backward + again(all_attentions + 2 * biased, 15, batch, seq)
+
+
+@pytest.mark.covers("E02")
+@pytest.mark.parametrize(("queries", "keys"), [((2, 3, 7, 5), (2, 3, 7, 5)), ((1, 4, 6, 8), (1, 4, 9, 8))])
+def test_fused_attention_is_counted_as_pytorch_counts_its_own(queries: Any, keys: Any) -> None:
+    """Five products backward, of which one makes the scores again: the formula of PyTorch's fused kernels."""
+    q, k, v = ShapeArray(queries), ShapeArray(keys), ShapeArray(keys)
+    found = backward_of(aj.scaled_dot_product_attention, (q, k, v)).total()
+    assert found.matmul_flops == sdpa_backward_flop_count(queries, queries, keys, keys)
 
 
 @pytest.mark.covers("E06")

@@ -59,7 +59,14 @@ def test_networks_for_images(make: str) -> None:
     assert found.inputs == ((2, 3, 224, 224),)
     assert (found.forward, found.backward, found.memory) == (by_shape.forward, by_shape.backward, by_shape.memory)
     assert added(part.forward for part in found.components) == found.forward
-    assert {"convolutions", "norms", "head"} <= {part.name for part in found.components}
+    assert {part.name for part in found.components} == {"convolutions", "norms", "head", "other"}
+
+
+def test_a_plain_network() -> None:
+    parts = {part.name: part.forward for part in aj.cost(aj.nn.MLP((3, 4, 2)), (5, 3)).components}
+    assert parts.keys() == {"feed-forward", "other"}
+    assert parts["feed-forward"].matmul_flops == 2 * 5 * (3 * 4 + 4 * 2)
+    assert parts["other"].flops == 5 * 4  # the activation
 
 
 def test_attention_of_pytorchs_kind() -> None:

@@ -21,7 +21,7 @@ _HEADS = re.compile(r"^(lm_head|cls|classifier|pooler|score|qa_outputs|head|fc|(
 _EMBEDDED = re.compile(r"(^|\.)(wte|wpe|shared|\w*embed\w*)(\.|$)", re.IGNORECASE)
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _PRODUCTS = ("linear", "affine", "weight_product")  # with weights: in an attention the projections
-_SUMS = ("add", "subtract")  # of a block: what joins its parts
+_SUMS = ("add", "subtract")  # around other modules: what joins them
 
 
 @dataclass(frozen=True)
@@ -112,28 +112,29 @@ def by_component(calls: Sequence[Call], spent: Sequence[Spending], whole: Spendi
     """What each component costs, given what each call does and the whole network; they add up to the whole.
 
     A call's own part is what the calls inside it leave. In an attention, products with weights are projections, and the
-    rest (products of queries, keys and values, the softmax, rotations) scores. What a block itself adds up is `other`.
+    rest (products of queries, keys and values, the softmax, rotations) scores. What a module adds up around those
+    inside it is `other`; in a network without attention so is all that is no product.
     """
     found: dict[str, Spending] = {}
     places = {id(call): k for k, call in enumerate(calls)}
     rest = whole - Spending()
+    transformer = any(_attends(call) for call in calls)
     for call, all_of_it in zip(calls, spent, strict=True):
         own = all_of_it - Spending()
         for inner in call.inside:
             own.add(spent[places[id(inner)]], -1)
         if call.level == 0:
             rest.add(all_of_it, -1)
-        for name, part in _parted(call, own):
+        for name, part in _parted(call, own, transformer):
             found.setdefault(name, Spending()).add(part)
     found.setdefault(OTHER, Spending()).add(rest)
     return {name: found[name] for name in COMPONENTS if name in found}
 
 
-def _parted(call: Call, own: Spending) -> list[tuple[str, Spending]]:
+def _parted(call: Call, own: Spending, transformer: bool) -> list[tuple[str, Spending]]:
     """The components of a call, each with its part of what is the call's own."""
     kind = type(call.module).__name__
-    attends = bool(_ATTENTION.search(call.name)) or bool(_ATTENTION.search(kind))
-    leaf = not call.inside
+    attends = _attends(call)
     if kind.endswith("Norm") or "BatchNorm" in kind or "InstanceNorm" in kind:
         return [(NORMS, own)]
     if kind == "Embedding" or (_EMBEDDED.search(call.name) and not attends):
@@ -142,13 +143,18 @@ def _parted(call: Call, own: Spending) -> list[tuple[str, Spending]]:
         return [(HEAD, own)]
     if "Conv" in kind:
         return [(CONVOLUTIONS, own)]
-    if attends:
-        linear = own.only(lambda name: name in _PRODUCTS)
-        return [(PROJECTIONS, linear), (PROJECTIONS if kind == "Linear" else SCORES, own - linear)]
-    if leaf or any(part.level > call.level and isinstance(part.module, Module) for part in call.inside):
-        sums = own.only(lambda name: not leaf and name in _SUMS)
-        return [(OTHER, sums), (FEED_FORWARD, own - sums)]
-    return [(OTHER, own)]
+    if not transformer and not any(own.products.values()):
+        return [(OTHER, own)]
+    sums = own.only(lambda name: bool(call.inside) and name in _SUMS)
+    rest = own - sums
+    if not attends:
+        return [(OTHER, sums), (FEED_FORWARD, rest)]
+    linear = rest.only(lambda name: name in _PRODUCTS)
+    return [(OTHER, sums), (PROJECTIONS, linear), (PROJECTIONS if kind == "Linear" else SCORES, rest - linear)]
+
+
+def _attends(call: Call) -> bool:
+    return bool(_ATTENTION.search(call.name) or _ATTENTION.search(type(call.module).__name__))
 
 
 def told(calls: Sequence[Call], backward: Sequence[Spending]) -> tuple[LayerCost, ...]:

@@ -18,7 +18,7 @@ from adjoint.costs.components import (
 )
 from adjoint.costs.growth import FIGURES, Growth, growth
 from adjoint.costs.memory import Alive, Memory, alive, checkpointed
-from adjoint.costs.passes import Pass, Spending, backward_of, forward_of, variables
+from adjoint.costs.passes import Pass, Spending, backward_of, variables
 from adjoint.costs.subjects import example, laid_out, longest
 from adjoint.errors import TraceError
 from adjoint.inspection.watching import evaluated
@@ -167,8 +167,9 @@ def _shaped(net: Module, dtype: Any) -> Module:
 def _counted(net: Module, of: str, batch: int, seq: int) -> dict[str, int]:
     """What is to be a polynomial: one of a pass's figures, for forward and backward and by component."""
     args = example(net, batch, seq)
-    forward = forward_of(net, args)
-    calls = watched(net, args)
+    with count() as tally:
+        calls = watched(net, args)
+    forward = Spending.of(tally)
     parts = by_component(calls, [call.spent for call in calls], forward)
     backward = backward_of(*variables(net, args, [False] * len(args)))
     figures = {"forward": forward, "backward": backward, **parts}
