@@ -436,3 +436,39 @@ def test_the_folder_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     monkeypatch.setattr("sys.platform", "linux")
     assert remembered.folder() == Path("/somewhere/adjoint/weights")
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    report = aj.inspect({"\x1b[2Jw\n": np.zeros((3, 3)), "\x1b]0;b": np.ones(3)})
+    assert "\x1b" not in repr(report)
+    assert "\\x1b[2Jw\\n" in repr(report)
+
+
+def test_rows_that_come_close_are_no_repetition() -> None:
+    x = random(600, 40)
+    x[1] = np.nextafter(x[0], np.float32(9.0), dtype=np.float32)  # every number one bit away
+    x[2] = x[0]
+    row = one(x)
+    assert row.repeated_rows.first == (2,)
+    assert one(np.full((600, 40), 3.0, np.float32)).repeated_rows.count == 599
+
+
+def test_large_gram_matrices_are_decomposed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = aj.inspect({"w": random(90, 120)}, cache=False).rows[0]
+    monkeypatch.setattr("adjoint.maps.spectra.values.IN_PLACE", 70)
+    after = aj.inspect({"w": random(90, 120)}, cache=False).rows[0]
+    assert after.sigma_max == pytest.approx(before.sigma_max, rel=1e-12)
+    assert after.sigma_min == pytest.approx(before.sigma_min, rel=1e-9)
+
+
+def test_a_direction_that_is_small_by_chance_raises_no_alarm_and_a_dependent_one_does() -> None:
+    u, s, v = np.linalg.svd(random(200, 200, dtype=np.float64))
+    s[-1] = 1e-5
+    near = aj.inspect({"w": ((u * s) @ v).astype(np.float32)})
+    assert near.rows[0].lost == 1
+    assert near.rows[0].sigma_min == pytest.approx(1e-5, rel=0.05)
+    assert near.findings == []
+    assert near.verdict[0].answer == "kept"
+    x = random(200, 200)
+    x[:, 5] = x[:, 6] + x[:, 7]
+    assert told(aj.inspect({"w": x})) == {"w": "1 of 200 directions is lost (rank 199)"}

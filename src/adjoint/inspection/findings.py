@@ -68,9 +68,17 @@ def _judged(row: Row, scale: tuple[float, str] | None) -> tuple[float, str]:
 
 
 def near_by_chance(row: Row) -> bool:
-    """Whether a single direction is below the tolerance in what else is a random matrix, as may happen to one."""
+    """Whether a single direction is below the tolerance in what else is a random matrix, as may happen to one.
+
+    σ_min of a random n×n matrix is below t times the size of its entries with a probability of about √n t. What
+    rounding leaves of a direction that is not there is about the spacing of float32 times that size; 32 times that is
+    where chance ends here.
+    """
     zeros = row.zero_rows or row.zero_columns or row.repeated_rows or row.repeated_columns
-    return row.lost == 1 and row.random and not zeros and row.sigma_min > row.bound_min
+    if row.lost != 1 or not row.random or zeros:
+        return False
+    entries = row.sigma_max * math.sqrt(row.stable_rank / row.parameters)
+    return row.sigma_min > max(32.0 * 2.0**-23 * entries, row.bound_min)
 
 
 def _lines(row: Row) -> list[tuple[float, str]]:

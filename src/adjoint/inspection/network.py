@@ -49,32 +49,33 @@ class Inspection:
 
 @overload
 def inspect(
-    net: Any, x: None = None, points: int = 16, *, jobs: int | None = None, cache: bool = True, progress: bool = True,
-    trust_pickle: bool = False,
+    model: Any, sample: None = None, points: int = 16, *, jobs: int | None = None, cache: bool = True,
+    progress: bool = True, trust_pickle: bool = False,
 ) -> Report: ...  # fmt: skip
 @overload
-def inspect(net: Module, x: Array, points: int = 16) -> Inspection: ...
+def inspect(model: Module, sample: Array, points: int = 16) -> Inspection: ...
 def inspect(
-    net: Any, x: Any = None, points: int = 16, *, jobs: int | None = None, cache: bool = True, progress: bool = True,
-    trust_pickle: bool = False,
+    model: Any, sample: Any = None, points: int = 16, *, jobs: int | None = None, cache: bool = True,
+    progress: bool = True, trust_pickle: bool = False,
 ) -> Report | Inspection:  # fmt: skip
-    """What the maps of a network are like: its weights; or with a batch x (n, *in_shape) of inputs, its layers there.
+    """What the maps of a network are like: its weights; or with a sample (n, *in_shape) of inputs, its layers there.
 
-    **Without x** a `Report` on every weight of a module (this library's or PyTorch's), of `adjoint.interop.Weights`, of
-    a mapping of names to arrays, or of a path that `aj.open` opens: identity, a verdict in three lines, the worst
-    weights and why, a row for each. All singular values are found once a weight: in float32 and narrower by the
-    eigenvalues of the Gram matrix in float64, in float64 by the singular value decomposition. `jobs` weights are
-    examined at the same time (as many as there are cores), with a bar on a terminal where `progress` is wanted.
-    Interrupted by Ctrl-C it gives what is there and says so. Results are kept under the hash of the weight's numbers in
-    the user's cache folder, or in that which the environment variable ADJOINT_CACHE names ("off": nowhere); `cache`
-    switches that off. `trust_pickle` is for a path, as in `aj.open`.
+    **Without a sample** a `Report` on every weight of a module (this library's or PyTorch's), of
+    `adjoint.interop.Weights`, of a mapping of names to arrays, or of a path that `aj.open` opens: identity, a verdict
+    in three lines, the worst weights and why, a row for each. All singular values are found once a weight: in float32
+    and narrower by the eigenvalues of the Gram matrix in float64, in float64 by the singular value decomposition.
+    `jobs` weights are examined at the same time (as many as there are cores), with a bar on a terminal where `progress`
+    is wanted. Interrupted by Ctrl-C it gives what is there and says so. Results are kept under the hash of the weight's
+    numbers in the user's cache folder, or in that which the environment variable ADJOINT_CACHE names ("off": nowhere);
+    `cache=False` switches that off. `trust_pickle` is for a path, as in `aj.open`.
 
-    **With x** each layer as the linear map that is its derivative, in an `Inspection`. A layer's Jacobian is opened at
-    the first `points` examples (medians are reported); where it is the same at all of them, as of a Linear layer, what
-    its kernel hides is averaged over all n. The network is in evaluation mode. A `Sequential` is no layer of its own,
-    nor is what takes or gives anything but one array of floating numbers.
+    **With a sample** each layer as the linear map that is its derivative, in an `Inspection`. A layer's Jacobian is
+    opened at the first `points` examples (medians are reported); where it is the same at all of them, as of a Linear
+    layer, what its kernel hides is averaged over all n. The network is in evaluation mode. A `Sequential` is no layer
+    of its own, nor is what takes or gives anything but one array of floating numbers.
 
-    Raises ShapeError where x is no batch, TypeError for what has no weights, and what `aj.open` raises for a path.
+    Raises ShapeError where the sample is no batch, TypeError for what has no weights, and what `aj.open` raises for a
+    path.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.nn.MLP((4, 3, 2), rng=0)
@@ -86,9 +87,9 @@ def inspect(
     >>> found.network.map
     'Dense @ Diagonal @ Dense'
     """
-    if x is None:
-        return report(net, jobs, cache, progress, trust_pickle)
-    net = evaluated(net)
+    if sample is None:
+        return report(model, jobs, cache, progress, trust_pickle)
+    x, net = sample, evaluated(model)
     examples("inspect", x, points)
     layers = tuple(
         layer(call.module, call.input, points, call.name, call.kind, call.level, count_parameters(call.module))

@@ -44,7 +44,7 @@ def report(
     rows = tuple(work.rows[x.name] for x in found.weights if x.name in work.rows)
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
-        time.perf_counter() - start, work.recalled, {x.name: x for x in found.weights},
+        time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
     )  # fmt: skip
 
 
@@ -55,22 +55,23 @@ class Work:
         self.found, self.where = found, where
         self.rows: dict[str, Row] = {}
         self.failed: dict[str, str] = {}
-        self.recalled = 0
+        self.known: set[str] = set()
         self._stop = threading.Event()
 
     def run(self, jobs: int, advance: Advance) -> bool:
         """Examine all, the costliest first; whether it came to its end.
 
-        Several at the same time, each with a BLAS of one thread; those whose matrices would take too much memory then,
-        alone. Beside the model twice its largest weight is taken at most, or 256 MiB.
+        Several at the same time, each with a BLAS of one thread, as long as that takes no more memory than twice the
+        largest weight, or 256 MiB; those that would take more, alone.
         """
         weights = sorted(self.found.weights, key=_cost, reverse=True)
         allowed = max([SMALL, *(2 * _nbytes(x) for x in weights)])
         together = [x for x in weights if _working(x) * jobs <= allowed]
         alone = [x for x in weights if _working(x) * jobs > allowed]
         try:
-            for source in alone:
-                self._take(source, self._examine(source), advance)
+            with single():
+                for source in alone:
+                    self._take(source, self._examine(source), advance)
             if together:
                 self._run_together(together, jobs, advance)
         except KeyboardInterrupt:
@@ -107,7 +108,7 @@ class Work:
         name = remembered.key(array) if self.where is not None else ""
         known = remembered.recall(self.where, name) if self.where is not None else None
         if known is not None:
-            self.recalled += 1
+            self.known.add(source.name)
             own = {"name": source.name, "kind": source.kind, "dtype": source.dtype, "tied": source.tied}
             return Row.from_dict(known | own)
         try:

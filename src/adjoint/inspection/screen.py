@@ -70,7 +70,7 @@ def identity(report: Report) -> Table:
     grid = Table.grid(padding=(0, 2))
     kinds = ", ".join(f"{bytes_told(size)} of {kind}" for kind, size in report.dtypes.items()) or "none"
     buffers = f", and {report.buffers:,} numbers in buffers" if report.buffers else ""
-    grid.add_row(Text("model", "dim"), Text(report.name, "bold"))
+    grid.add_row(Text("model", "dim"), Text(plain(report.name), "bold"))
     grid.add_row(Text("parameters", "dim"), Text(f"{report.parameters:,} in {report.arrays} arrays{buffers}"))
     grid.add_row(Text("memory", "dim"), Text(kinds))
     again = f", {report.recalled} of them known already" if report.recalled else ""
@@ -84,7 +84,7 @@ def identity(report: Report) -> Table:
         tied = why.startswith("tied:")
         reasons.setdefault("tied, counted once" if tied else why, []).append(f"{name} ({why[6:]})" if tied else name)
     for k, (why, names) in enumerate(reasons.items()):
-        told = listed(names)
+        told = plain(listed(names))
         told = told if len(told) <= TOLD else f"{told[: told.rfind(',', 0, TOLD)]}, …"
         label = Text("left out" if k == 0 else "", "dim")
         grid.add_row(label, Text.assemble((f"{len(names)} ", "dim"), told, (f"  {why}", "dim")))
@@ -96,7 +96,7 @@ def verdict(report: Report) -> Table:
     grid = Table.grid(padding=(0, 2))
     for line in report.verdict:
         answer = Text(line.answer, ANSWERS.get(line.answer, "yellow"))
-        grid.add_row(Text(QUESTIONS[line.question], "dim"), answer, Text(line.told))
+        grid.add_row(Text(QUESTIONS[line.question], "dim"), answer, Text(plain(line.told)))
     return grid
 
 
@@ -106,7 +106,7 @@ def worst(report: Report) -> Any:
         return Text("No weight stands out.", "green")
     grid = Table.grid(padding=(0, 2))
     for found in report.worst:
-        grid.add_row(Text(found.name, "bold red" if found.gravity >= 2 else "yellow"), Text(found.told))
+        grid.add_row(Text(plain(found.name), "bold red" if found.gravity >= 2 else "yellow"), Text(found.told))
     more = len(report.findings) - len(report.worst)
     heading = Text("Worst weights" + (f", of {len(report.findings)} at fault" if more else ""), "bold cyan")
     return Group(heading, grid)
@@ -158,7 +158,17 @@ def cut(name: str, whole: bool = False) -> str:
     >>> cut("model.decoder.layers.11.self_attn.q_proj.weight")
     '….self_attn.q_proj.weight'
     """
+    name = plain(name)
     return name if whole or len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
+
+
+def plain(name: str) -> str:
+    """A name of a file with escapes for what would steer the terminal.
+
+    >>> plain("fc\\x1b[2J")
+    'fc\\\\x1b[2J'
+    """
+    return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from adjoint.maps.spectra import budget, lanczos
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, rounded, svd_error
 from adjoint.maps.spectra.structure import structure
 
+IN_PLACE = 2048  # rows of a Gram matrix above which no copy of it is made
+
 
 def spectrum(map: LinearMap, what: str, gram: bool = True) -> Spectrum:
     """All singular values; `gram` allows the Gram matrix where it serves, `what` is the question for the error."""
@@ -39,11 +41,16 @@ def by_gram(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_gram(gram: np.ndarray, longer: int) -> tuple[np.ndarray, np.ndarray]:
-    """(values, bound) of A from its smaller Gram matrix in float64, a sum of `longer` products.
+    """(values, bound) of A from its smaller Gram matrix in float64, a sum of `longer` products; a large one is lost.
 
     An error d of σ² is one of d / σ, but at most √d, of σ.
     """
-    squares = np.linalg.eigvalsh(gram)[::-1].clip(0.0)
+    if len(gram) > IN_PLACE:
+        from scipy.linalg import eigvalsh
+
+        squares = eigvalsh(gram.T, overwrite_a=True, check_finite=False)[::-1].clip(0.0)
+    else:
+        squares = np.linalg.eigvalsh(gram)[::-1].clip(0.0)
     values = np.sqrt(squares)
     off = longer**0.5 * EPSILON * float(np.sum(squares))
     return values, np.minimum(off**0.5, off / np.maximum(values, np.finfo(np.float64).tiny))
