@@ -86,6 +86,15 @@ def test_a_giant_takes_a_moment(tmp_path: Path) -> None:
     assert opened.model.layers[79].mlp.up_proj.weight[-1, -1] == 0
 
 
+def test_keys_of_dropout_are_in_no_file(tmp_path: Path) -> None:
+    config = {"model_type": "gpt2", "vocab_size": 5, "n_positions": 4, "n_embd": 4, "n_layer": 1, "n_head": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    aj.save(tmp_path / "model.safetensors", aj.models.from_config(config, rng=0))
+    code, told = run("open", tmp_path)
+    assert code == 0
+    assert "buffers" not in told
+
+
 def test_weights_of_several_dtypes(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({"fc.weight": torch.ones(3, 2).bfloat16(), "ids": torch.arange(4), "scale": torch.tensor(2.0)}, path)

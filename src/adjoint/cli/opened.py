@@ -48,7 +48,8 @@ def summary(found: Any, source: str) -> Table:
         rows = {"weights": f"{len(found)} arrays by name, without a configuration", "numbers": f"{found.size:,}"}
     else:
         rows = {"network": _network(found, source), "parameters": f"{count_parameters(found):,}"}
-        buffers = sum(int(x.size) for _, x in found.named_buffers())
+        stored = found.state_dict().keys()  # a key of dropout is in no file
+        buffers = sum(int(x.size) for name, x in found.named_buffers() if name in stored)
         rows |= {"buffers": f"{buffers:,} numbers that are not learned"} if buffers else {}
     rows["memory"] = ", ".join(f"{bytes_told(size)} of {kind}" for kind, size in kinds.items()) or "none"
     return _grid(rows)
