@@ -164,15 +164,24 @@ def _planned(path: str, config: str, dtype: Any, ignore: Collection[str], trust_
         raise CheckpointError(
             f"{config}: {error} The weights alone, without the network, are aj.interop.Weights({path!r})."
         ) from error
-    where = sources(net, weights)
+    where = _turned(sources(net, weights), net.state_dict(), weights)
     _check(path, config, where, net.state_dict(), weights)
     if untie(net, weights):
-        where = sources(net, weights)
+        where = _turned(sources(net, weights), net.state_dict(), weights)
         _check(path, config, where, net.state_dict(), weights)
     stored = net.state_dict().keys()
     if left := [name for name, x in net.named_arrays() if type(x).__name__ == "ShapeArray" and name not in stored]:
         raise CheckpointError(f"{config}: {listed(left)} of {type(net).__name__} have no values, and no file has them.")
     return Plan(net, weights, where.found)
+
+
+def _turned(where: Any, own: dict[str, Any], weights: Weights) -> Any:
+    """Where arrays stand; as they are where matrices that files have transposed are not, as `aj.save` writes them."""
+    turned = {name: source for name, source in where.found.items() if source.transposed}
+    shapes = [(weights.shape(source.name), tuple(own[name].shape)) for name, source in turned.items()]
+    if not all(there == here for there, here in shapes) or all(there == here[::-1] for there, here in shapes):
+        return where
+    return where._replace(found=where.found | {name: x._replace(transposed=False) for name, x in turned.items()})
 
 
 def _read(plan: Plan, dtype: Any, backend: str | None, progress: bool) -> Module:
