@@ -36,7 +36,8 @@ def show(
     console.print(Rule(Text(f"adjoint {__version__} · inspect {name}", "bold"), align="left", style="dim"))
     console.print(screen(report, sort, every))
     if report.rows:
-        name = report.findings[0].name if report.findings else report.rows[0].name
+        known = [row.name for row in report.rows if row.rank is not None]
+        name = next((x.name for x in report.findings if x.name in known), (known or [report.rows[0].name])[0])
         shown = f"aj.inspect({source!r}).layer({name!r}).kernel()"
         console.print("", Text("in Python  ", "dim").append(shown, "default"), soft_wrap=True, sep="\n")
     return report.complete

@@ -9,6 +9,7 @@ from statistics import median
 from typing import NamedTuple
 
 from adjoint.inspection.row import Row
+from adjoint.inspection.table import figures
 
 PEERS = 3  # weights of one shape and role that are compared among themselves
 BESIDE_PEERS = 10.0  # times their median σ₁, above or below which a weight stands out
@@ -58,7 +59,7 @@ def _judged(row: Row, scale: tuple[float, str] | None) -> tuple[float, str]:
         told.append((2.0 + row.lost / most, f"{row.lost:,} of {most:,} directions {verb} lost (rank {row.rank:,})"))
     if scale is not None:
         ratio, whom = scale
-        far = f"{ratio:,.3g} times" if ratio > 1 else f"1/{1 / ratio:,.3g} of"
+        far = f"{figures(ratio)} times" if ratio > 1 else f"1/{figures(1 / ratio)} of"
         told.append((2.0 + min(abs(math.log10(ratio)), 9.0) / 10.0, f"σ₁ {row.sigma_max:.3g} is {far} {whom}"))
     told += _lines(row)
     if row.k99 is not None and not row.lost and min(row.matrix) >= LARGE and row.k99 <= FEW * min(row.matrix):

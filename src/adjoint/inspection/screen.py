@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -19,7 +19,7 @@ from adjoint.interop.weights import bytes_told
 if TYPE_CHECKING:
     from adjoint.inspection.report import Report
 
-LONGEST = 25  # characters of a name
+LONGEST = 26  # characters of a name
 COLUMNS = ("matrix", "rank", "null", "σ₁", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random")
 LEFT_OUT = ("entropy", "k₉₀", "null", "α", "random", "stable")  # in this order, where a line is too short
 SHOWN = 16  # weights on the screen
@@ -137,29 +137,42 @@ def table(report: Report, sort: str | None = None, every: bool = True) -> Fitted
     grave = {found.name: found.gravity for found in report.findings}
     shown = rows if every else rows[:SHOWN]
 
+    names = [plain(row.name) for row in shown] if every else shortened([row.name for row in shown])
+
     def made(without: Collection[str]) -> Table:
         result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
         result.add_column("weight", no_wrap=True)
         for header in COLUMNS:
             if header not in without:
                 result.add_column(header, justify="right", no_wrap=True)
-        for row in shown:
+        for name, row in zip(names, shown, strict=True):
             style = "" if row.name not in grave else "red" if grave[row.name] >= 2 else "yellow"
             figures = [cell for header, cell in zip(COLUMNS, cells(row), strict=True) if header not in without]
-            result.add_row(Text(cut(row.name, every), style), *figures)
+            result.add_row(Text(name, style), *figures)
         return result
 
     return Fitted(made)
 
 
-def cut(name: str, whole: bool = False) -> str:
-    """A name that fits: its end, which tells more than its beginning.
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names without their ".weight"; too long ones without what all have in common, or without their middle.
 
-    >>> cut("model.decoder.layers.11.self_attn.q_proj.weight")
-    '….self_attn.q_proj.weight'
+    >>> shortened(["model.layers.0.self_attn.q_proj.weight", "model.norm.weight"])
+    ['layers.0.self_attn.q_proj', 'norm']
+    >>> shortened(["vision.encoder.layers.11.self_attention.query"])
+    ['vision.enco…ttention.query']
     """
-    name = plain(name)
-    return name if whole or len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
+    parts = [name.removesuffix(".weight").split(".") for name in names]
+    first = 0
+    if len(names) > 1 and max(map(len, names)) > LONGEST:
+        fewest = min(map(len, parts))
+        while first < fewest - 1 and len({part[first] for part in parts}) == 1:
+            first += 1
+    told = [plain(".".join(part[first:])) for part in parts]
+    if len(set(told)) < len(told):
+        told = [plain(name) for name in names]
+    half = LONGEST // 2
+    return [name if len(name) <= LONGEST else f"{name[: half - 2]}…{name[1 - LONGEST + half - 2 :]}" for name in told]
 
 
 def plain(name: str) -> str:

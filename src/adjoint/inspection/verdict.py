@@ -43,7 +43,9 @@ def _information(rows: Sequence[Row], known: Sequence[Row]) -> Line:
     lost, all = sum(row.lost or 0 for row in lossy), sum(min(row.matrix) for row in known)
     share = lost / all if all else 0.0
     if broken:
-        text = f"{_count(len(broken), 'weight')} of {len(rows)} hold numbers that are not finite"
+        hold = "1 weight holds" if len(broken) == 1 else f"{len(broken)} weights hold"
+        text = f"{hold} numbers that are not finite: {broken[0].name}" + (" and others" if len(broken) > 1 else "")
+        text += f"; {lost:,} directions are lost in others" if lost else ""
         return Line("information", "broken", share, text)
     if not known:
         return Line("information", "unknown", 0.0, "no weight has a spectrum")
