@@ -340,6 +340,15 @@ def test_a_foreign_function_has_second_derivatives() -> None:
     np.testing.assert_allclose(trigamma, torch.polygamma(1, torch.tensor(x)), rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_an_operator_may_leave_parts_out(backend: str) -> None:
+    """As convolution_backward does, which gives None for what is not asked for."""
+    given = Foreign(lambda x: (None, x**3), "second alone")
+    x = aj.to(X.numpy(), backend)
+    assert given(x)[0] is None
+    close(np.asarray(aj.grad(lambda x: aj.sum(given(x)[1]))(x)), 3.0 * X.numpy() ** 2, 1e-5, "gradient")
+
+
 def test_an_operator_that_only_knows_autograd_serves() -> None:
     class Cube(torch.autograd.Function):
         @staticmethod

@@ -26,7 +26,7 @@ Function = Callable[..., Any]
 class Foreign:
     """A function of PyTorch's tensors as a function of any backend's arrays, that transforms can pass through.
 
-    `f` takes tensors and gives a tensor or a tuple of them; `name` is for people.
+    `f` takes tensors and gives a tensor or a tuple of them, or of None; `name` is for people.
 
     >>> import numpy as np, adjoint as aj
     >>> cube = Foreign(lambda x: x ** 3, "cube")
@@ -48,7 +48,7 @@ class Foreign:
         raw = unwrapped(arrays, tape, len(arrays))
         found = self(*raw)
         parts = found if type(found) is tuple else (found,)
-        traced = tuple([self._recorded(tape, z, k, arrays, raw) for k, z in enumerate(parts)])
+        traced = tuple([None if z is None else self._recorded(tape, z, k, arrays, raw) for k, z in enumerate(parts)])
         return traced if type(found) is tuple else traced[0]
 
     def _recorded(self, tape: Any, z: Array, part: int, arrays: Sequence[Any], raw: Sequence[Any]) -> Any:
@@ -199,7 +199,7 @@ def computed(f: Function, arrays: Sequence[Array], name: str) -> Any:
 
 
 def _mapped(g: Function, found: Any) -> Any:
-    return tuple([g(x) for x in found]) if isinstance(found, (tuple, list)) else g(found)
+    return tuple([None if x is None else g(x) for x in found]) if isinstance(found, (tuple, list)) else g(found)
 
 
 def _through_numpy(f: Function, *arrays: Array) -> Any:
