@@ -41,6 +41,13 @@ def test_the_choice_is_that_of_transformers(temperature: float, top_k: Any, top_
     np.testing.assert_allclose(shares, p, atol=4.5 * math.sqrt(0.25 / 20_000))
 
 
+def test_stops_may_be_numpys() -> None:
+    net, tokens = small(), RNG.integers(0, V, (2, 3))
+    expected = net.generate(tokens, 12, 0.0, stop=5)
+    for stop in ([5], (5,), np.int64(5), np.array([5])):
+        np.testing.assert_array_equal(net.generate(tokens, 12, 0.0, stop=stop), expected)
+
+
 def test_keys_decide() -> None:
     net, tokens = small(), RNG.integers(0, V, (2, 3))
     first, again, other = (net.generate(tokens, 15, 1.5, top_p=0.95, key=key) for key in (1, 1, 2))

@@ -178,7 +178,7 @@ def _check(n: int, temperature: float, top_k: int | None, top_p: float | None) -
 def _stops(net: Any, stop: Sequence[int] | int | None) -> tuple[int, ...]:
     if stop is None:
         return tuple(net.stop)
-    return (stop,) if isinstance(stop, int) else tuple(stop)
+    return tuple(np.ravel(np.asarray(stop, np.int64)).tolist())
 
 
 def _rows(tokens: Any) -> np.ndarray:
