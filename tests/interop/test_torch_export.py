@@ -385,6 +385,19 @@ def test_a_branch_on_values_is_refused_with_its_place_and_the_remedy() -> None:
         from_torch(Decides(), X)
 
 
+def test_a_cache_beside_the_result_is_told_with_the_remedy() -> None:
+    class KeysCache:
+        pass
+
+    class Caches(nn.Module):
+        def forward(self, x: Tensor, use_cache: bool = True) -> Any:
+            return (x * 2.0, KeysCache()) if use_cache else (x * 2.0,)
+
+    with pytest.raises(ExportError, match=r"Caches gives a cache .* use_cache=False"):
+        from_torch(Caches(), X)
+    np.testing.assert_array_equal(from_torch(Caches(), X, use_cache=False)(X.numpy())[0], 2.0 * X.numpy())
+
+
 def test_bad_examples_are_named() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'input': example inputs are passed as to Linear"):
         from_torch(nn.Linear(3, 2))

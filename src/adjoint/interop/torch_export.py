@@ -133,6 +133,11 @@ def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic_shapes: A
     except Exception as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         line = source_line(str(error)) or _raised_at(error)
+        if "Cache'" in reason:  # of keys and values, which is no tensor
+            raise ExportError(
+                f"from_torch: {type(module).__name__} gives a cache beside its result, which is no tensor: "
+                "from_torch(module, ..., use_cache=False), or config.use_cache = False in all its parts before aj.open."
+            ) from error
         raise ExportError(
             f"from_torch: {type(module).__name__} cannot be exported{f', at {line}' if line else ''}: {reason}\n"
             "A program is one sequence of operators for all inputs of these shapes: instead of if or while on a "
