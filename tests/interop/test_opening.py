@@ -324,7 +324,7 @@ def test_paths_and_options_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no meta/llama; a repository of Hugging Face's is to be down"):
         aj.open("meta/llama")
     aj.save(tmp_path / "w", {"x": np.ones(1)})
-    with pytest.raises(TypeError, match=r"example inputs are for a torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"example inputs: that is for a torch\.nn\.Module"):
         aj.open(tmp_path / "w", np.ones(3))
     with pytest.raises(ValueError, match="the backend is 'numpy', 'torch', 'jax', not 'mlx'"):
         aj.open(tmp_path / "w", backend="mlx")
@@ -348,3 +348,17 @@ def test_pickles_need_trust(tmp_path: Path) -> None:
     with pytest.raises(aj.CheckpointError, match="trust_pickle=True"):
         aj.open(tmp_path)
     np.testing.assert_array_equal(aj.open(tmp_path, trust_pickle=True)(TOKENS), net(TOKENS))
+
+
+def test_options_of_a_pytorch_module() -> None:
+    peer = torch.nn.Linear(3, 2)
+    batch = torch.export.Dim("batch", max=64)
+    net = aj.open(peer, input=torch.ones(4, 3), dynamic_shapes={"input": {0: batch}})
+    for n in (2, 5):
+        np.testing.assert_allclose(net(np.ones((n, 3), "float32")), peer(torch.ones(n, 3)).detach(), atol=1e-6)
+
+
+def test_options_are_for_pytorch_modules(tmp_path: Path) -> None:
+    aj.save(tmp_path / "w.safetensors", {"x": np.ones(3)})
+    with pytest.raises(TypeError, match=r"dynamic_shapes: that is for a torch\.nn\.Module"):
+        aj.open(tmp_path / "w.safetensors", dynamic_shapes={})

@@ -28,7 +28,7 @@ BACKENDS = ("numpy", "torch", "jax")
 
 def open(
     source: Any, *inputs: Any, dtype: Any = None, backend: str | None = None, ignore: Collection[str] = (),
-    trust_pickle: bool = False, progress: bool = True,
+    trust_pickle: bool = False, progress: bool = True, **options: Any,
 ) -> Any:  # fmt: skip
     """A network that exists, as a module of this library in evaluation mode; or weights, by name.
 
@@ -38,7 +38,8 @@ def open(
       used; changing them never changes the file.
     - A file of weights alone, or a folder with one: `aj.interop.Weights`, its arrays and matrices by name, as they are.
     - An `.onnx` file: see `adjoint.interop.onnx.from_onnx`.
-    - A `torch.nn.Module` and example `inputs`: see `adjoint.interop.torch_export.from_torch`.
+    - A `torch.nn.Module` and example `inputs`: see `adjoint.interop.torch_export.from_torch`, to which other `options`
+      go: inputs by name, `dynamic_shapes` that free a batch or a length, `training=True` for batch statistics.
 
     Floating arrays of a network become `dtype`, all move to the `backend` ("numpy", "torch", "jax"), one after the
     other. No pickle is executed unless `trust_pickle` says that the file's maker may run code here. `progress` shows a
@@ -59,16 +60,19 @@ def open(
     if dtype is not None and not is_floating(dtype):
         raise DtypeError(f"open: a network computes in floating numbers, such as 'float32' or 'bfloat16', not {dtype}.")
     if _is_torch_module(source):
-        if not inputs:
+        if not inputs and not options:
             raise TypeError(
                 f"open: a PyTorch module is read by running it: give example inputs, aj.open(module, x), for "
                 f"{type(source).__name__}."
             )
-        return _moved(import_module("adjoint.interop.torch_export").from_torch(source, *inputs), backend, dtype)
+        return _moved(
+            import_module("adjoint.interop.torch_export").from_torch(source, *inputs, **options), backend, dtype
+        )
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"open: {type(source).__name__} is nothing that can be opened: that is {WHAT}.")
-    if inputs:
-        raise TypeError(f"open: example inputs are for a torch.nn.Module; {os.fspath(source)} needs none.")
+    if inputs or options:
+        given = ", ".join(options) or "example inputs"
+        raise TypeError(f"open: {given}: that is for a torch.nn.Module; {os.fspath(source)} needs no inputs.")
     found = _recognized(os.fspath(source), ignore, trust_pickle, dtype)
     if isinstance(found, Plan):
         return _read(found, dtype, backend, progress)
