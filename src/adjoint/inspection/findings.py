@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+
 from adjoint.inspection.row import Row
-from adjoint.inspection.table import figures
 
 PEERS = 3  # weights of one shape and role that are compared among themselves
 BESIDE_PEERS = 10.0  # times their median σ₁, above or below which a weight stands out
@@ -58,6 +58,8 @@ def _judged(row: Row, scale: tuple[float, str] | None) -> tuple[float, str]:
         verb = "is" if row.lost == 1 else "are"
         told.append((2.0 + row.lost / most, f"{row.lost:,} of {most:,} directions {verb} lost (rank {row.rank:,})"))
     if scale is not None:
+        from adjoint.inspection.table import figures  # Rich is loaded only where something is told
+
         ratio, whom = scale
         far = f"{figures(ratio)} times" if ratio > 1 else f"1/{figures(1 / ratio)} of"
         told.append((2.0 + min(abs(math.log10(ratio)), 9.0) / 10.0, f"σ₁ {row.sigma_max:.3g} is {far} {whom}"))
@@ -115,7 +117,7 @@ def _scales(rows: Sequence[Row]) -> dict[str, tuple[float, str]]:
         if len(others) < PEERS and row.kind != "embedding":
             others, limit, whom = matrices, BESIDE_OTHERS, "all weights"
         if len(others) >= PEERS:
-            ratio = row.sigma_max / median(x.sigma_max for x in others)
+            ratio = row.sigma_max / float(np.median([x.sigma_max for x in others]))
             if not 1.0 / limit < ratio < limit:
                 found[row.name] = ratio, f"the median of {len(others)} {whom}"
     return found

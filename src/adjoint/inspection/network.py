@@ -10,7 +10,6 @@ from adjoint.arrays.dispatch import Array
 from adjoint.inspection.flow import Depth, examples, gradient_flow
 from adjoint.inspection.layers import Layer, layer
 from adjoint.inspection.report import Report
-from adjoint.inspection.running import report
 from adjoint.inspection.watching import calls, evaluated
 from adjoint.nn.module import Module, count_parameters
 from adjoint.trees import differentiable
@@ -88,6 +87,8 @@ def inspect(
     'Dense @ Diagonal @ Dense'
     """
     if sample is None:
+        from adjoint.inspection.running import report
+
         return report(model, jobs, cache, progress, trust_pickle)
     x, net = sample, evaluated(model)
     examples("inspect", x, points)

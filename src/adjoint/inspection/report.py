@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,6 +93,8 @@ class Report:
     def _missing(self, name: str, known: list[str]) -> str:
         if name in self.skipped:
             return f"inspect: {name} has no row: {self.skipped[name]}."
+        import difflib
+
         near = difflib.get_close_matches(name, known, 3) or known[:3]
         return f"inspect: {self.name} has no weight {name!r}, only {', '.join(near) or 'none'} and the like."
 
