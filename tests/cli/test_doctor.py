@@ -47,9 +47,7 @@ def test_speeds_are_plausible(facts: dict[str, Any]) -> None:
         for run in facts["matmul"][dtype].values():
             assert run["gflops"] > 0.1
             assert run["n"] in {512, 1024, 2048, 4096}
-            if (
-                run["peak_gflops"] is not None
-            ):  # exceeded where the clock was measured on a busy machine
+            if run["peak_gflops"] is not None:  # exceeded where the clock was measured on a busy machine
                 assert run["fraction"] == pytest.approx(run["gflops"] / run["peak_gflops"])
     for clock in (facts["clock_ghz"]["one"], facts["clock_ghz"]["all"]):
         assert clock is None or 0.5 < clock < 8
