@@ -29,7 +29,7 @@ from adjoint.errors import (
     SpectrumError,
     TraceError,
 )
-from adjoint.inspection import inspect
+from adjoint.inspection import diff, inspect
 from adjoint.interop import load, open, save
 from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
@@ -67,6 +67,7 @@ __all__ = [  # noqa: PLE0604
     "check",
     "cost",
     "data",
+    "diff",
     "fit",
     "ggn",
     "grad",

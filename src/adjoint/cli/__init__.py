@@ -1,4 +1,4 @@
-"""The command line: `adjoint demo`, `train`, `open`, `inspect`, `cost`, `generate` and `doctor`."""
+"""The command line: `adjoint demo`, `train`, `open`, `inspect`, `diff`, `cost`, `generate` and `doctor`."""
 
 from __future__ import annotations
 
@@ -205,6 +205,27 @@ def _inspect(
         raise typer.Exit(130) from None
     if not whole:
         raise typer.Exit(130)
+
+
+@app.command("diff")
+def _diff(
+    base: Annotated[str, typer.Argument(help="The model before: what `adjoint open` opens.", metavar="BASE")],
+    tuned: Annotated[str, typer.Argument(help="The model after.", metavar="TUNED")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="A line for every weight that changed.")] = False,
+    intruders: Annotated[bool, typer.Option(help="Look for new leading directions, most of the time.")] = True,
+    trust_pickle: Annotated[bool, TRUST] = False,
+) -> None:
+    """Tell what training changed in each weight, and whether an update of low rank would have done."""
+    from rich.console import Console
+
+    from adjoint.cli.changed import show
+
+    try:
+        show(Console(), base, tuned, as_json, every, intruders, trust_pickle)
+    except ValueError as error:
+        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command("cost")

@@ -62,14 +62,33 @@ def marchenko_pastur(values: np.ndarray, shape: tuple[int, int]) -> tuple[float,
         return math.nan, False
     scaled = np.sort((values / values[0]) ** 2)
     scaled = scaled / (float(np.mean(scaled)) or 1.0)  # of variance 1
-    root = math.sqrt(k / longer)
-    low, high = (1.0 - root) ** 2, (1.0 + root) ** 2
-    angle = (np.arange(NODES) + 0.5) * (math.pi / NODES)
-    middle, half = (low + high) / 2.0, (high - low) / 2.0
-    x = middle - half * np.cos(angle)
-    mass = np.cumsum((half * np.sin(angle)) ** 2 / x)
-    edges = middle - half * np.cos(angle + 0.5 * math.pi / NODES)
-    law = np.interp(scaled, np.append(low, edges), np.append(0.0, mass / mass[-1]))
+    law = np.interp(scaled, *_law(k / longer))
     steps = np.arange(k + 1) / k
     distance = max(float(np.max(np.abs(law - steps[1:]))), float(np.max(np.abs(law - steps[:-1]))))
     return distance, distance <= 0.01 + 4.0 / k
+
+
+def _law(ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """(λ, the share of Marchenko and Pastur's distribution up to λ) for n/m = `ratio` ≤ 1 and variance 1."""
+    root = math.sqrt(ratio)
+    low, high = (1.0 - root) ** 2, (1.0 + root) ** 2
+    angle = (np.arange(NODES) + 0.5) * (math.pi / NODES)
+    middle, half = (low + high) / 2.0, (high - low) / 2.0
+    mass = np.cumsum((half * np.sin(angle)) ** 2 / (middle - half * np.cos(angle)))
+    edges = middle - half * np.cos(angle + 0.5 * math.pi / NODES)
+    return np.append(low, edges), np.append(0.0, mass / mass[-1])
+
+
+def random_values(shape: tuple[int, int]) -> np.ndarray:
+    """The min(m, n) singular values, largest first, that a large m×n matrix of independent entries N(0, 1) has.
+
+    They are quantiles of Marchenko and Pastur's distribution, which those of a sample come near to as it grows.
+
+    >>> values = random_values((400, 300))
+    >>> bool(abs(values[0] - (400**0.5 + 300**0.5)) < 0.5), round(float(np.sum(values**2)) / 120_000, 2)
+    (True, 1.0)
+    """
+    k, longer = min(shape), max(shape)
+    places, shares = _law(k / longer)
+    squares = np.interp(1.0 - (np.arange(k) + 0.5) / max(k, 1), shares, places)
+    return np.sqrt(longer * squares)
