@@ -45,8 +45,9 @@ def test_the_rank_of_a_planted_change_is_found(r: int, shape: tuple[int, int], s
     else:
         assert found.rank == r
     values = np.linalg.svd(change, compute_uv=False)
+    if dtype != "bfloat16":  # whose rounding adds energy of its own
+        assert found.k90 == np.searchsorted(np.cumsum(values**2), 0.9 * np.sum(values**2)) + 1
     assert found.norm == pytest.approx(np.linalg.norm(change), rel=0.1 if dtype == "bfloat16" else 1e-4)
-    assert found.k90 == np.searchsorted(np.cumsum(values**2), 0.9 * np.sum(values**2)) + 1 or dtype == "bfloat16"
     assert found.low_rank
 
 
