@@ -15,7 +15,7 @@ import numpy as np
 
 from adjoint.inspection.row import Row
 
-VERSION = 1  # of what is measured: another one finds nothing of this
+VERSION = 2  # of what is measured: another one finds nothing of this
 BLOCK = 1 << 24
 
 

@@ -153,6 +153,8 @@ def _flat(row: Row) -> dict[str, Any]:
     """A row's figures, counts in place of places, the file's own numbers in place of texts."""
     told: dict[str, Any] = {}
     for key in row.as_dict():
+        if key == "spectrum":  # a curve, no figure
+            continue
         value = getattr(row, key)
         told[key] = value.count if hasattr(value, "first") else value
     return told

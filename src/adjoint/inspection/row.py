@@ -38,7 +38,8 @@ class Row:
     values that hold 90 and 99 % of Σσ². `alpha` is the exponent of the tail of the σ² (see
     `adjoint.inspection.tails.power_law`), fitted to `tail` values. `randomness` is the distance to the Marchenko-Pastur
     law (see `adjoint.inspection.tails.marchenko_pastur`), `random` whether it is that of a random matrix. NaN stands
-    for what cannot be told. Where there are `nans` or `infs`, no spectrum is computed.
+    for what cannot be told. Where there are `nans` or `infs`, no spectrum is computed. `spectrum` has up to 64 pairs
+    (k, σ_k) of the curve to six digits, k from 1 to min(rows, columns), spaced evenly in log k.
 
     >>> import numpy as np, adjoint as aj
     >>> row = aj.inspect({"w": np.diag([3.0, 2.0, 0.0])}, cache=False).rows[0]
@@ -74,6 +75,7 @@ class Row:
     bound: float = UNKNOWN
     bound_min: float = UNKNOWN
     tied: tuple[str, ...] = ()
+    spectrum: tuple[tuple[int, float], ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -112,6 +114,8 @@ class Row:
                 values[field.name] = bool(value)
             elif kind == "str":
                 values[field.name] = str(value)
+            elif field.name == "spectrum":
+                values[field.name] = tuple((int(k), float(x)) for k, x in value)
             else:
                 values[field.name] = tuple(value)
         return cls(**values)
@@ -122,4 +126,4 @@ def _plain(value: Any) -> Any:
         return {"count": value.count, "first": list(value.first)}
     if isinstance(value, float):
         return None if math.isnan(value) else "inf" if value == math.inf else value
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(x) for x in value] if isinstance(value, tuple) else value

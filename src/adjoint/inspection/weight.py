@@ -18,6 +18,7 @@ from adjoint.maps.spectra.values import IN_PLACE, of_gram
 BLOCK = 1 << 21  # numbers that are made float64 at a time
 FIRST = 5  # faulty rows or columns that are named
 NARROWEST = 8  # entries that a row has at least, so that its repetition is no chance
+POINTS = 64  # of a spectrum's curve that are kept
 LARGEST_GRAM = 11_585  # rows of a Gram matrix of 1 GiB
 Measured = dict[str, Any]
 
@@ -231,6 +232,7 @@ def _figures(spectrum: Spectrum, values: np.ndarray) -> Measured:
         "entropy_rank": 0.0,
         "k90": 0,
         "k99": 0,
+        "spectrum": thinned(values),
     }
     if not rank:
         return told
@@ -247,6 +249,16 @@ def _figures(spectrum: Spectrum, values: np.ndarray) -> Measured:
         "randomness": randomness,
         "random": random,
     }
+
+
+def thinned(values: np.ndarray, points: int = POINTS) -> tuple[tuple[int, float], ...]:
+    """Some of the pairs (k, σ_k) of a spectrum, the first and the last among them, evenly spaced in log k.
+
+    >>> thinned(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), 3)
+    ((1, 5.0), (2, 4.0), (5, 1.0))
+    """
+    places = np.unique(np.round(np.geomspace(1, len(values), points)).astype(int))
+    return tuple((int(k), float(f"{values[k - 1]:.6g}")) for k in places)
 
 
 def row(name: str, kind: str, shape: tuple[int, ...], dtype: str, found: Measured, tied: tuple[str, ...] = ()) -> Row:
