@@ -189,6 +189,9 @@ def _inspect(
     sort: Annotated[Sorts | None, typer.Option(help="The table's order; else the model's own.")] = None,
     every: Annotated[bool, typer.Option("--all", help="A line for every weight, with its whole name.")] = False,
     cache: Annotated[bool, typer.Option(help="Keep results, so that a second look is instant.")] = True,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a page, too, with every spectrum.")
+    ] = None,
     trust_pickle: Annotated[bool, TRUST] = False,
 ) -> None:
     """Tell what is wrong with a model's weights: rank, conditioning, energy, faults, each with its number.
@@ -200,7 +203,7 @@ def _inspect(
     from adjoint.cli.inspected import show
 
     try:
-        whole = show(Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle)
+        whole = show(Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle, html)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not whole:

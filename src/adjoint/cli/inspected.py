@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -23,12 +24,18 @@ def show(
     every: bool = False,
     cache: bool = True,
     trust_pickle: bool = False,
+    html: Path | None = None,
 ) -> bool:
     """Print the report on what a source holds; whether it is whole, as it is not where Ctrl-C ended it.
 
-    Raises what `aj.open` raises.
+    `html` is where it is written as a page, too. Raises what `aj.open` raises, and OSError where `html` cannot be
+    written.
     """
+    if html is not None and not html.parent.is_dir():
+        raise FileNotFoundError(f"--html {html}: there is no folder {html.parent}.")
     report = inspect(source, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
+    if html is not None:
+        report.to_html(html)
     if as_json:
         typer.echo(report.to_json())
         return report.complete
@@ -40,4 +47,6 @@ def show(
         name = next((x.name for x in report.findings if x.name in known), (known or [report.rows[0].name])[0])
         shown = f"aj.inspect({source!r}).layer({name!r}).kernel()"
         console.print("", Text("in Python  ", "dim").append(shown, "default"), soft_wrap=True, sep="\n")
+    if html is not None:
+        console.print("", Text("page  ", "dim").append(str(html), "default"), soft_wrap=True, sep="\n")
     return report.complete

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +131,22 @@ class Report:
             "rows": [row.as_dict() for row in self.rows],
             "skipped": dict(self.skipped),
         }
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report as one page of HTML that holds all it shows, and give its path.
+
+        It opens from disk without a network, light or dark, with a table that sorts and filters, every spectrum, and
+        figures to be saved as SVG, PNG or CSV. Written beside its place and moved there when whole; OSError where that
+        cannot be.
+
+        >>> import tempfile, numpy as np, adjoint as aj
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     aj.inspect({"w": np.eye(3)}, cache=False).to_html(f"{folder}/report.html").name
+        'report.html'
+        """
+        from adjoint.inspection.html import render, save
+
+        return save(path, render(self))
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame, a column a figure; ImportError where pandas is missing."""

@@ -1,0 +1,106 @@
+"""What the page's template needs, gathered from a report."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from adjoint import __version__
+from adjoint.inspection.html import figures as drawn
+from adjoint.inspection.html.columns import Cell, Column, columns, weights
+from adjoint.inspection.html.drawing import amount
+from adjoint.inspection.report import Report
+from adjoint.inspection.screen import QUESTIONS, legend, plain
+from adjoint.interop.weights import bytes_told
+
+GOOD = ("kept", "fit", "yes")
+BAD = ("lost", "broken")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: its number, how grave what is at fault is, and its cells."""
+
+    number: int
+    gravity: float
+    cells: tuple[Cell, ...]
+
+
+def render(report: Report) -> str:
+    """The report as one page of HTML; a section only where there is something to tell.
+
+    >>> import numpy as np, adjoint as aj
+    >>> page = render(aj.inspect({"<script>": np.eye(3)}, cache=False))
+    >>> "&lt;script&gt;" in page, "<th" in page
+    (True, True)
+    """
+    gravity = {found.name: found.gravity for found in report.findings}
+    heads = weights()
+    low = drawn.floor(report.rows)
+    spectra = [(i, row, drawn.spectrum(row, low, f"spectrum-{i}")) for i, row in enumerate(report.rows) if row.spectrum]
+    script = _asset("script.js")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            version=__version__,
+            columns=heads,
+            lines=[Line(i, gravity.get(row.name, 0.0), _cells(heads, row)) for i, row in enumerate(report.rows)],
+            places={row.name: i for i, row in enumerate(report.rows)},
+            reasons=_reasons(report),
+            spectra=spectra,
+            cost=None,
+            growth=None,
+            flow=None,
+            circuits=None,
+            low=low,
+            legend=legend(report),
+            style=Markup(_asset("style.css")),
+            script=Markup(script),
+            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            questions=QUESTIONS,
+            tone=lambda answer: "good" if answer in GOOD else "bad" if answer in BAD else "fair",
+        )
+    )
+
+
+def _cells(heads: Sequence[Column], record: Any) -> tuple[Cell, ...]:
+    return tuple(column.cell(record) for column in heads)
+
+
+def _reasons(report: Report) -> list[tuple[str, list[str]]]:
+    """Why what has no row has none, and what that is."""
+    found: dict[str, list[str]] = {}
+    for name, why in report.skipped.items():
+        tied = why.startswith("tied:")
+        told = f"{plain(name)} ({plain(why[6:])})" if tied else plain(name)
+        found.setdefault("tied, counted once" if tied else plain(why), []).append(told)
+    return list(found.items())
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("adjoint.inspection.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"plain": plain, "amount": amount, "bytes_told": bytes_told}
+    made.globals["fields"] = columns
+    return made
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("adjoint.inspection.html").joinpath(name).read_text(encoding="utf-8")
