@@ -142,3 +142,14 @@ def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
         run(tmp_path / "w.safetensors")
     with pytest.raises(FileNotFoundError):
         run(tmp_path / "missing")
+
+
+def test_a_page(tmp_path: Path) -> None:
+    code, text = run(saved(tmp_path, ".npz"), "--html", tmp_path / "report.html")
+    assert code == 0
+    assert "report.html" in text.splitlines()[-1]
+    assert "h.3.fc.weight" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    code, text = run(saved(tmp_path, ".npz"), "--html", tmp_path / "report.html", "--json")
+    assert json.loads(text)["parameters"] == 12_044
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        run(saved(tmp_path, ".npz"), "--html", tmp_path / "none" / "report.html")
