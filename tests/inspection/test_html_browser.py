@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -103,8 +104,11 @@ class Browser:
     def until(self, script: str) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + WAIT
-        while not self.run(script):
+        told = None
+        while told is not True:
             assert time.monotonic() < end, script
+            with contextlib.suppress(AssertionError):  # a page that is just going away has no context
+                told = self.run(script)
             time.sleep(0.02)
 
     def key(self, key: str, text: str = "") -> None:

@@ -17,6 +17,7 @@ from adjoint.inspection.table import figures
 
 DEEPEST = 1e-8  # the lowest a spectrum is drawn
 COLOURS = 8  # in style.css: .c0 to .c7
+BLOCKS = 40  # that the strip shows; its file has all
 LENGTHS = 48  # points of a cost curve
 
 
@@ -133,27 +134,39 @@ def _apart(places: Mapping[str, float], least: float) -> dict[str, float]:
     return found
 
 
-def strip(names: Sequence[str], norms: Sequence[float], told: Sequence[bool], name: str = "gradient-flow") -> Figure:
-    """σ₁ of each block's Jacobian against the geometric mean of all, the farthest from it first.
+def strip(
+    names: Sequence[str], norms: Sequence[float], factors: Sequence[float], told: Sequence[bool],
+    name: str = "gradient-flow",
+) -> Figure:  # fmt: skip
+    """How far each block's growth of gradients is from the typical one, a factor of it, the farthest first.
 
-    `told` says which blocks the verdict names.
+    `told` says which blocks the verdict names; `norms`, their σ₁, stand beside.
     """
-    known = [x for x in norms if 0 < x < math.inf]
-    middle = math.exp(sum(map(math.log, known)) / len(known)) if known else 1.0
-    off = [math.log10(x / middle) if 0 < x < math.inf else (-9.0 if x == 0 else 9.0) for x in norms]
+    off = [_decades(x) for x in factors]
     order = sorted(range(len(names)), key=lambda i: (not told[i], -abs(off[i])))
-    reach = max(1.0, *(math.ceil(min(abs(x), 9.0)) for x in off)) if off else 1.0
-    parts: list[Markup] = []
-    height = 28 + 20 * len(order)
+    reach = max([1.0, *(float(math.ceil(min(abs(x), 6.0))) for x in off)])
+    shown = order[:BLOCKS]
+    height = 28 + 20 * len(shown)
+    parts: list[Markup] = [text(262, 14, "σ₁", "tick", "end")]
     for d in range(-int(reach), int(reach) + 1):
-        place = 420 + 180 * d / reach
+        place = 450 + 160 * d / reach
         parts.append(line([(place, 20), (place, height)], "axis" if d == 0 else "grid"))
-        parts.append(text(place, 14, power(d) if d else "typical", "tick", "middle"))
-    for i, k in enumerate(order):
-        top, wide = 26 + 20 * i, 180 * min(max(off[k], -reach), reach) / reach
-        parts.append(text(170, top + 10, plain(names[k])[-28:], "name", "end"))
-        parts.append(text(232, top + 10, figures(norms[k]), "tick", "end"))
-        parts.append(box(420 + min(wide, 0.0), top, abs(wide), 13, "alarm" if told[k] else "c0"))
-    lines = [(names[k], norms[k], norms[k] / middle) for k in order]
-    drawn = svg(620, height + 4, "Gradient flow: how far each block's Jacobian is from the typical", parts)
-    return Figure(name, drawn, table(("block", "sigma_max", "against typical"), *lines))
+        parts.append(text(place, 14, f"×{power(d)}" if d else "typical", "tick", "middle"))
+    for i, k in enumerate(shown):
+        top, wide = 26 + 20 * i, 160 * min(max(off[k], -reach), reach) / reach
+        parts.append(text(200, top + 11, _ending(plain(names[k]), 30), "name", "end"))
+        parts.append(text(262, top + 11, figures(norms[k]) if not math.isnan(norms[k]) else "–", "tick", "end"))
+        parts.append(box(450 + min(wide, 0.0), top, max(abs(wide), 1.5), 13, "alarm" if told[k] else "c0"))
+    lines = [(names[k], norms[k], factors[k]) for k in order]
+    drawn = svg(620, height + 4, "Gradient flow: each block's growth of gradients against the typical one", parts)
+    return Figure(name, drawn, table(("block", "sigma_max", "factor"), *lines))
+
+
+def _decades(factor: float) -> float:
+    if math.isnan(factor):
+        return 0.0
+    return math.log10(factor) if 0 < factor < math.inf else math.copysign(9.0, factor - 1.0)
+
+
+def _ending(name: str, most: int) -> str:
+    return name if len(name) <= most else f"…{name[1 - most :]}"

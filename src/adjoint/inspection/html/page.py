@@ -14,9 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from adjoint import __version__
+from adjoint.costs import Cost, Growth
 from adjoint.inspection.html import figures as drawn
-from adjoint.inspection.html.columns import Cell, Column, columns, weights
-from adjoint.inspection.html.drawing import amount
+from adjoint.inspection.html import sections
+from adjoint.inspection.html.columns import Cell, Column, weights
+from adjoint.inspection.html.sections import Section
 from adjoint.inspection.report import Report
 from adjoint.inspection.screen import QUESTIONS, legend, plain
 from adjoint.interop.weights import bytes_told
@@ -58,10 +60,7 @@ def render(report: Report) -> str:
             places={row.name: i for i, row in enumerate(report.rows)},
             reasons=_reasons(report),
             spectra=spectra,
-            cost=None,
-            growth=None,
-            flow=None,
-            circuits=None,
+            **_sections(report),
             low=low,
             legend=legend(report),
             style=Markup(_asset("style.css")),
@@ -71,6 +70,27 @@ def render(report: Report) -> str:
             tone=lambda answer: "good" if answer in GOOD else "bad" if answer in BAD else "fair",
         )
     )
+
+
+def _sections(report: Report) -> dict[str, Section | None]:
+    """What the report has beside its weights, None where it has none of it."""
+    spent, blocks, heads = (getattr(report, name, None) for name in ("cost", "flow", "circuits"))
+    counted = spent if isinstance(spent, Cost) else getattr(spent, "cost", None)
+    growth = _growth(counted) if counted is not None else None
+    return {
+        "cost": sections.cost(counted) if counted is not None else None,
+        "growth": sections.growing(growth) if growth is not None else None,
+        "flow": sections.flow(blocks) if blocks else None,
+        "circuits": sections.circuits(heads) if heads else None,
+    }
+
+
+def _growth(counted: Cost) -> Growth | None:
+    """How the cost grows with the sequence; None for what has none, and where no polynomial of degree 2 tells it."""
+    try:
+        return counted.polynomial("seq")
+    except ValueError:
+        return None
 
 
 def _cells(heads: Sequence[Column], record: Any) -> tuple[Cell, ...]:
@@ -96,8 +116,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"plain": plain, "amount": amount, "bytes_told": bytes_told}
-    made.globals["fields"] = columns
+    made.filters |= {"plain": plain, "bytes_told": bytes_told}
     return made
 
 
