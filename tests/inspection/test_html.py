@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
+import math
 import os
 import re
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,3 +245,86 @@ def test_a_failure_leaves_the_old_file(report: Report, tmp_path: Path, monkeypat
 )
 def test_amounts(value: float, told: str) -> None:
     assert amount(value) == told
+
+
+def given(report: Report, **sections: Any) -> str:
+    """The page of a report with more sections than its weights."""
+    more = copy.copy(report)
+    for name, found in sections.items():
+        object.__setattr__(more, name, found)
+    return render(more)
+
+
+def lines(text: str, name: str) -> list[list[str]]:
+    """The file of a figure."""
+    (told,) = [told["data-csv"] for told in Page(text).all("figure") if told.get("data-name") == name]
+    return list(csv.reader(io.StringIO(told)))
+
+
+def test_cost_and_its_growth(report: Report) -> None:
+    found = aj.cost(aj.models.GPT(50, 64, n_layer=2, n_head=2, n_embd=8), batch=1, seq=16)
+    text = given(report, cost=found)
+    page = Page(text)
+    ids = [told["id"] for tag, told in page.elements if tag == "section"]
+    assert ids == ["verdict", "worst", "cost", "weights", "spectra", "growth"]
+    told = {line[0]: [int(x) for x in line[1:]] for line in lines(text, "cost-by-component")[1:]}
+    for part in found.components:
+        one = part.forward
+        assert told[part.name] == [one.flops, one.multiply_adds, one.bytes, part.backward.flops]
+    assert sum(x[0] for x in told.values()) == found.forward.flops
+    texts = "".join(page.texts)
+    for layer in found.layers:
+        assert f"{layer.forward.flops:,}" in texts
+    head, *rows = lines(text, "cost-against-length")
+    growth = found.polynomial("seq")
+    assert len(rows) > 20
+    for row in rows:
+        for name, value in zip(head[1:], row[1:], strict=True):
+            assert int(value) == growth.components[name](int(row[0]))
+    assert "overtakes the feed-forward part at 32 tokens (scores alone), 16 tokens (with projections)" in texts
+
+
+def test_a_cost_without_a_sequence_has_no_growth(report: Report) -> None:
+    text = given(report, cost=aj.cost(aj.nn.MLP((3, 4, 2)), (1, 3)))
+    assert 'id="cost"' in text
+    assert 'id="growth"' not in text
+
+
+def test_gradient_flow_stands_worst_first(report: Report) -> None:
+    from adjoint.inspection.blocks import Block
+
+    factors = [1.0, 1.1, 12.0, 0.9, 0.02, math.nan, math.inf, 0.0]
+    verdicts = ["", "", "explodes", "", "vanishes", "", "", ""]
+    found = [
+        Block(f"h.{i}<b>", "Block", 1.0, 0.5, 0.4, norm=2.0 + i, factor=factor, verdict=verdict)
+        for i, (factor, verdict) in enumerate(zip(factors, verdicts, strict=True))
+    ]
+    text = given(report, flow=found)
+    order = [line[0] for line in lines(text, "gradient-flow")[1:]]
+    assert order[:2] == ["h.4<b>", "h.2<b>"]
+    assert set(order) == {block.name for block in found}
+    assert "h.2<b> explodes; h.4<b> vanishes." in "".join(Page(text).texts)
+    assert text.count('class="alarm"') == 2
+    assert "h.2<b>" not in text
+    quiet = given(report, flow=found[:2])
+    assert "No block makes gradients explode or vanish." in quiet
+
+
+def test_circuits_are_a_table_with_every_field(report: Report) -> None:
+    found = [Circuit("h.0.attn", head, kind, 16, 1.5, 0.25) for head in range(3) for kind in ("QK", "OV")]
+    page = Page(given(report, circuits=found))
+    keys = [told["data-key"] for told in page.all("th") if "data-key" in told]
+    assert keys[-6:] == ["name", "head", "kind", "rank", "sigma_max", "copying"]
+    assert "".join(page.texts).count("OV") >= 3
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """As much of a circuit as the page needs, and one field that it does not know."""
+
+    name: str
+    head: int
+    kind: str
+    rank: int
+    sigma_max: float
+    copying: float
