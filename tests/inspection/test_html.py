@@ -288,6 +288,7 @@ def test_a_cost_without_a_sequence_has_no_growth(report: Report) -> None:
     text = given(report, cost=aj.cost(aj.nn.MLP((3, 4, 2)), (1, 3)))
     assert 'id="cost"' in text
     assert 'id="growth"' not in text
+    assert 'id="cost"' in given(report, cost=aj.cost(aj.nn.Linear(3, 2), (1, 3)))
 
 
 def test_gradient_flow_stands_worst_first(report: Report) -> None:

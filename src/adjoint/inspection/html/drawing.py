@@ -45,7 +45,7 @@ def power(exponent: int) -> str:
     >>> power(-3), power(0), power(2)
     ('10⁻³', '1', '100')
     """
-    return f"{10**exponent}" if 0 <= exponent <= 3 else f"10{str(exponent).translate(SUPERSCRIPTS)}"
+    return f"{10**exponent}" if 0 <= exponent <= 2 else f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def amount(value: float) -> str:

@@ -70,7 +70,8 @@ def spectrum(row: Row, low: float, name: str) -> Figure:
         parts.append(line([(x(row.k90), 6), (x(row.k90), 92)], "mark"))
     points = [(x(float(i)), y(value / scale)) for i, value in row.spectrum]
     parts.append(line(points if len(points) > 1 else [(4, points[0][1]), (8, points[0][1])], "curve"))
-    parts += [text(4, 104, "1", "tick"), text(172, 104, f"{k:,}", "tick", "end")]
+    told = f"σ₁ {figures(row.sigma_max)}" + (f" · k₉₀ {row.k90:,}" if row.k90 else "")
+    parts += [text(4, 104, "1", "tick"), text(172, 104, f"{k:,}", "tick", "end"), text(88, 104, told, "tick", "middle")]
     label = f"Singular values of {plain(row.name)}: from {figures(row.sigma_max)} to {figures(row.sigma_min)}"
     return Figure(name, svg(176, 107, label, parts), table(("k", "sigma"), *row.spectrum))
 
@@ -113,7 +114,8 @@ def growing(growth: Growth, longest: int, name: str = "cost-against-length") -> 
     parts.append(text(500, 312, "tokens", "tick", "end"))
     for i, (told, n) in enumerate(sorted(meeting.items(), key=lambda pair: -pair[1])):
         parts.append(line([(x(n), 12), (x(n), 280)], "edge"))
-        parts.append(text(x(n) - 4, 22 + 12 * i, f"{told}: {n:,.0f}", "tick", "end"))
+        place, anchor = (x(n) + 4, "start") if i == 0 else (x(n) - 4, "end")
+        parts.append(text(place, 274, f"{told}: {n:,.0f}", "tick", anchor))
     places = _apart({part: y(curve[-1]) for part, curve in found.items()}, 13.0)
     for i, (part, curve) in enumerate(found.items()):
         points = [(x(float(n)), y(v)) for n, v in zip(lengths, curve, strict=True) if v > 0]

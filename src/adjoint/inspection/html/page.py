@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,9 +19,10 @@ from adjoint.costs import Cost, Growth
 from adjoint.inspection.html import figures as drawn
 from adjoint.inspection.html import sections
 from adjoint.inspection.html.columns import Cell, Column, weights
+from adjoint.inspection.html.drawing import power
 from adjoint.inspection.html.sections import Section
 from adjoint.inspection.report import Report
-from adjoint.inspection.screen import QUESTIONS, legend, plain
+from adjoint.inspection.screen import QUESTIONS, legend, plain, shortened
 from adjoint.interop.weights import bytes_told
 
 GOOD = ("kept", "fit", "yes")
@@ -47,7 +49,12 @@ def render(report: Report) -> str:
     gravity = {found.name: found.gravity for found in report.findings}
     heads = weights()
     low = drawn.floor(report.rows)
-    spectra = [(i, row, drawn.spectrum(row, low, f"spectrum-{i}")) for i, row in enumerate(report.rows) if row.spectrum]
+    short = shortened([row.name for row in report.rows])
+    spectra = [
+        (i, row, short[i], drawn.spectrum(row, low, f"spectrum-{i}"))
+        for i, row in enumerate(report.rows)
+        if row.spectrum
+    ]
     script = _asset("script.js")
     return (
         _environment()
@@ -61,7 +68,7 @@ def render(report: Report) -> str:
             reasons=_reasons(report),
             spectra=spectra,
             **_sections(report),
-            low=low,
+            low=power(round(math.log10(low))),
             legend=legend(report),
             style=Markup(_asset("style.css")),
             script=Markup(script),
