@@ -48,9 +48,13 @@ def edges(row: Row) -> tuple[float, float] | None:
 
 
 def floor(rows: Sequence[Row]) -> float:
-    """The lowest σ/σ₁ that the spectra show, a power of ten: all share it, so that their shapes can be compared."""
+    """The lowest σ/σ₁ that the spectra show, a power of ten: all share it, so that their shapes can be compared.
+
+    Nine of ten weights fit above it; what lies below is drawn at the bottom.
+    """
     kept = [row.spectrum[-1][1] / row.sigma_max for row in rows if row.sigma_max > 0 and not row.lost and row.spectrum]
-    low = min((x for x in kept if x > 0), default=1e-3)
+    kept = sorted(x for x in kept if x > 0)
+    low = kept[len(kept) // 10] if kept else 1e-3
     return min(max(10.0 ** math.floor(math.log10(low)), DEEPEST), 1e-3)
 
 
@@ -65,7 +69,7 @@ def spectrum(row: Row, low: float, name: str) -> Figure:
     scale = row.sigma_max or 1.0
     edge = edges(row)
     if edge is not None:
-        parts += [line([(4, y(e / scale)), (172, y(e / scale))], "edge") for e in edge if low < e / scale < 1.0]
+        parts += [line([(4, y(e / scale)), (172, y(e / scale))], "edge") for e in edge if low < e / scale < 1.1]
     if row.k90:
         parts.append(line([(x(row.k90), 6), (x(row.k90), 92)], "mark"))
     points = [(x(float(i)), y(value / scale)) for i, value in row.spectrum]
