@@ -172,7 +172,9 @@ def test_a_model_of_70_layers_fits_in_3_mb() -> None:
         for i in range(72)
         for part in parts
     }
-    text = render(aj.inspect(net, cache=False))
+    cost = aj.cost(aj.models.GPT(50, 64, n_layer=72, n_head=2, n_embd=8), batch=1, seq=16)
+    heads = [Circuit(f"model.layers.{i}.self_attn", k, "OV", 16, 1.5, 0.2) for i in range(72) for k in range(64)]
+    text = given(aj.inspect(net, cache=False), cost=cost, circuits=heads)
     page = Page(text)
     assert len(page.table) == 504
     assert len([told for told in page.all("figure") if "data-of" in told]) == 504
@@ -317,6 +319,15 @@ def test_circuits_are_a_table_with_every_field(report: Report) -> None:
     keys = [told["data-key"] for told in page.all("th") if "data-key" in told]
     assert keys[-6:] == ["name", "head", "kind", "rank", "sigma_max", "copying"]
     assert "".join(page.texts).count("OV") >= 3
+
+
+def test_thousands_of_circuits_are_cut_and_it_says_so(report: Report) -> None:
+    found = [Circuit(f"h.{i}.attn", head, "OV", 16, 64.0 * i + head, 0.25) for i in range(20) for head in range(64)]
+    text = given(report, circuits=found)
+    texts = "".join(Page(text).texts)
+    assert "the 600 of 1,280 with the largest σ₁" in texts
+    assert "h.19.attn" in texts
+    assert "h.2.attn" not in texts
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,16 @@ CIRCUITS = (
     Column("entropy_rank", "entropy rank", "exp H(σ/Σσ)."),
     Column("k90", "k₉₀", "The fewest singular values that hold 90 % of Σσ²."),
     Column("k99", "k₉₉", "The fewest singular values that hold 99 % of Σσ²."),
+    Column(
+        "positive", "positive", "Σ Re λ / Σ|λ| of the eigenvalues, from −1 to 1: an OV near 1 copies what it reads."
+    ),
+    Column("most", "width", "The head's width: the largest rank possible."),
+    Column("tolerance", "tolerance", "Below it a singular value counts as zero."),
+    Column("bound", "± σ₁", "How far σ₁ may be off."),
+    Column("left_out", "left out", "What the head does besides: biases, a rotation by positions, a gain before it."),
+    Column("method", "method", "How the singular values were found."),
 )
+MOST = 600  # circuits, and layers with a cost, that the page shows: a large model has thousands
 
 
 @dataclass(frozen=True)
@@ -126,8 +135,14 @@ def cost(found: Cost) -> Section:
     )
     parts = records(COMPONENTS, [Spent.of(x) for x in found.components], ("kind", "parameters"))
     return Section(
-        told, drawn.components(found.components), parts, records(LAYERS, [Spent.of(x) for x in found.layers])
+        told, drawn.components(found.components), parts, records(LAYERS, [Spent.of(x) for x in costly(found.layers)])
     )
+
+
+def costly(layers: Sequence[LayerCost]) -> list[LayerCost]:
+    """The layers in their order; where they are too many for the page, those with the most FLOPs."""
+    chosen = sorted(range(len(layers)), key=lambda i: -layers[i].forward.flops)[:MOST]
+    return [layers[i] for i in sorted(chosen)]
 
 
 def growing(found: Growth, longest: int = 1024) -> Section:
@@ -151,5 +166,9 @@ def flow(found: Sequence[Any]) -> Section:
 
 
 def circuits(found: Sequence[Any]) -> Section:
-    """The circuits of all heads."""
-    return Section("", None, records(CIRCUITS, found))
+    """The circuits of all heads; where they are too many for the page, those of the largest σ₁, and so it says."""
+    if len(found) <= MOST:
+        return Section("", None, records(CIRCUITS, found))
+    chosen = sorted(found, key=lambda circuit: -circuit.sigma_max if circuit.sigma_max > 0 else 0.0)[:MOST]
+    told = f"These are the {MOST} of {len(found):,} with the largest σ₁; to_json has all."
+    return Section(told, None, records(CIRCUITS, chosen))
