@@ -45,7 +45,6 @@ from numpy import (  # noqa: F401  # noqa: F401
     logical_and,
     logical_not,
     logical_or,
-    matmul,
     maximum,
     minimum,
     multiply,
@@ -95,6 +94,7 @@ from adjoint.arrays.numpy.linalg import (  # noqa: F401
     svdvals,
 )
 from adjoint.arrays.numpy.losses import gaussian_nll_loss, nll_loss, softmax_residual  # noqa: F401
+from adjoint.arrays.numpy.mkl import matmul
 from adjoint.arrays.numpy.normalization import (  # noqa: F401
     normalization_gain,
     normalization_product,
