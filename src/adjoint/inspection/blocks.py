@@ -1,0 +1,61 @@
+"""One block of a network as gradients meet it: how large they come and go, and how much its Jacobian lets grow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+UNKNOWN = math.nan
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block at the sample's examples; figures are medians over them.
+
+    `name`, `kind`: its dotted name and class. `activation`: √(mean y²) of its output y. `gradient_in`, `gradient`: the
+    norm of the gradient at its input and at its output. `norm`: σ₁ of its Jacobian J, `bound` how far that may be off,
+    `method` how it was found. `gain`: the mean σ², ‖J‖_F²/n for n input numbers, `gain_error` its standard error (0
+    where it is exact). `growth`: ‖J‖_F/√m for m output numbers, how much a gradient of random direction grows on its
+    way back through the block. `product`: that of the growths from the network's output back to the block's input,
+    `most` that of the σ₁. `factor`: its growth over the typical (geometric median) block's. `saturated`: the share of
+    outputs of sigmoid and tanh in it whose slope is below 1/50 of the largest there, `dead` the share of ReLUs in it
+    that are zero at all examples; NaN where it has none. `verdict` is what is wrong with it in a word or two, "" where
+    nothing is: "explodes", "vanishes", "saturated", "dead".
+
+    >>> Block("h.0", "Block", 1.0, 0.5, 0.4, norm=2.0, gain=1.2).gradient
+    0.4
+    """
+
+    name: str
+    kind: str
+    activation: float
+    gradient_in: float
+    gradient: float
+    norm: float = UNKNOWN
+    bound: float = UNKNOWN
+    method: str = ""
+    gain: float = UNKNOWN
+    gain_error: float = 0.0
+    growth: float = UNKNOWN
+    product: float = UNKNOWN
+    most: float = UNKNOWN
+    factor: float = UNKNOWN
+    saturated: float = UNKNOWN
+    dead: float = UNKNOWN
+    verdict: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and texts; what cannot be told is None, an infinite number "inf"."""
+        return {key: plain(value) for key, value in asdict(self).items()}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: None for NaN, "inf" for what is infinite, lists for tuples.
+
+    >>> plain((math.nan, math.inf, 1.0))
+    [None, 'inf', 1.0]
+    """
+    if isinstance(value, float):
+        return None if math.isnan(value) else "inf" if value == math.inf else "-inf" if value == -math.inf else value
+    return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value
