@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.inspection.circuits import Circuit, circuit
 from adjoint.inspection.blocks import Block
 from adjoint.inspection.findings import Finding, findings
+from adjoint.inspection.heads import Heads
 from adjoint.inspection.layers import Layer
 from adjoint.inspection.row import Row
 from adjoint.inspection.sources import Source
 from adjoint.inspection.verdict import Line, verdict
-from adjoint.maps.matrices import Dense
+from adjoint.maps.matrices import Dense, LowRank
 
 WORST = 5
 
@@ -58,6 +60,8 @@ class Report:
     layers: tuple[Layer, ...] = ()
     network: Layer | None = None
     flow: tuple[Block, ...] = ()
+    circuits: tuple[Circuit, ...] = ()
+    heads: Mapping[str, Heads] = field(default_factory=dict, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -97,6 +101,20 @@ class Report:
         array = source.read().reshape(source.matrix)
         return Dense(array.astype(np.float32) if array.dtype.itemsize < 4 else array)
 
+    def circuit(self, name: str, head: int, kind: str) -> LowRank:
+        """A circuit, "QK" or "OV", of a head of the attention `name`, as a map from the residual stream to itself.
+
+        Raises KeyError for a name without an attention, IndexError and ValueError for a head or kind that it lacks.
+
+        >>> import adjoint as aj
+        >>> aj.inspect(aj.nn.TransformerEncoderLayer(12, 3, 20, rng=0), cache=False).circuit("self_attn", 2, "OV")
+        LowRank: (12,) → (12,)
+        """
+        if name not in self.heads:
+            known = ", ".join(list(self.heads)[:3]) or "none"
+            raise KeyError(f"inspect: {self.name} has no attention {name!r} that is known, only {known} and the like.")
+        return circuit(self.heads[name], head, kind)
+
     def _missing(self, name: str, known: list[str]) -> str:
         if name in self.skipped:
             return f"inspect: {name} has no row: {self.skipped[name]}."
@@ -134,6 +152,7 @@ class Report:
             "verdict": [line._asdict() for line in self.verdict],
             "findings": [found._asdict() for found in self.findings],
             "rows": [row.as_dict() for row in self.rows],
+            "circuits": [x.as_dict() for x in self.circuits],
             "skipped": dict(self.skipped),
         }
 

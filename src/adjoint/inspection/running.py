@@ -16,6 +16,7 @@ import numpy as np
 from adjoint.arrays.numpy.threads import single
 from adjoint.errors import SpectrumError
 from adjoint.inspection import remembered
+from adjoint.inspection.circuits import all_circuits
 from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row
 from adjoint.inspection.sources import Source, Sources, sources
@@ -42,9 +43,12 @@ def report(
     if not complete:
         skipped |= {x.name: "interrupted before it was examined" for x in found.weights if x.name not in work.rows}
     rows = tuple(work.rows[x.name] for x in found.weights if x.name in work.rows)
+    with single():
+        circuits = all_circuits(found.heads) if complete else ()
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
+        circuits, found.heads,
     )  # fmt: skip
 
 

@@ -62,6 +62,10 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
     if left > 0:
         parts.append(Text(f"… and {left} more", "dim"))
     parts += ["", Text(legend(report), "dim")]
+    if report.circuits:
+        from adjoint.inspection.circuits_screen import circuits
+
+        parts += ["", circuits(report.circuits)]
     return Group(*parts)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays.dispatch import is_floating
+from adjoint.inspection.heads import Heads, attentions
 from adjoint.inspection.weight import refused
 from adjoint.interop.entries import dtype_of
 from adjoint.interop.opening import open as opened
@@ -46,7 +47,7 @@ class Sources:
     """What a model is made of: its name, exact counts, its weights, and why what is not examined is not.
 
     `parameters` counts what is tied once; `buffers` are numbers that are not learned; `dtypes` says how many bytes of
-    each there are.
+    each there are; `heads` are the attentions of a module.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Sources:
     buffers: int = 0
     dtypes: dict[str, int] = field(default_factory=dict)
     arrays: int = 0
+    heads: dict[str, Heads] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +86,7 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
         _fill(result, ((name, e, _kind(name, "", e.shape), False, e.read) for name, e in entries.items()))
         return result
     if hasattr(model, "named_parameters") and hasattr(model, "named_modules"):
-        result = Sources(type(model).__name__)
+        result = Sources(type(model).__name__, heads=attentions(model))
         _fill(result, _of_module(model))
         return result
     if isinstance(model, Mapping):

@@ -1,0 +1,171 @@
+"""Attention heads as the low-rank maps that they are: what a head looks for (QK), and what it moves (OV)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from adjoint.inspection.heads import Heads
+from adjoint.inspection.row import UNKNOWN
+from adjoint.inspection.weight import Stopped, tolerance
+from adjoint.maps.matrices import LowRank
+from adjoint.maps.spectra.spectrum import EPSILON, Spectrum
+
+KINDS = ("QK", "OV")
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """One circuit of a head of an attention: its singular values, found from its thin factors.
+
+    "QK" is W_Qᵀ W_K, so that the score of positions x, y before scale and softmax is xᵀ W_Qᵀ W_K y; "OV" is W_O W_V,
+    what a position that is looked at adds to the one that looks (Elhage et al. 2021, "A Mathematical Framework for
+    Transformer Circuits"). `shape` (m, n), `most` the head's width, the largest rank possible. `rank` to `k99` as in
+    `Row`; `method` is an SVD of the small product of triangular factors, `bound` its error. `positive` is
+    Σ Re λ / Σ|λ| of the eigenvalues of a square circuit, from -1 to 1: an OV near 1 copies what it reads. `left_out`
+    says what the head does besides: biases, a rotation by positions, a gain of the norm before.
+
+    >>> import adjoint as aj
+    >>> heads = aj.inspect(aj.nn.MultiheadAttention(16, 4, rng=0), cache=False).circuits
+    >>> len(heads), heads[0].kind, heads[0].shape, heads[0].rank
+    (8, 'QK', (16, 16), 4)
+    """
+
+    name: str
+    head: int
+    kind: str
+    shape: tuple[int, int]
+    most: int
+    rank: int | None = None
+    tolerance: float = UNKNOWN
+    sigma_max: float = UNKNOWN
+    stable_rank: float = UNKNOWN
+    entropy_rank: float = UNKNOWN
+    k90: int | None = None
+    k99: int | None = None
+    positive: float = UNKNOWN
+    method: str = "none"
+    bound: float = UNKNOWN
+    left_out: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and texts; what cannot be told is None."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: _plain(v) for k, v in told.items()}
+
+
+def circuits(heads: Heads) -> list[Circuit]:
+    """Both circuits of every head of an attention, head by head."""
+    q, k, v, o = (x.astype(np.float64) for x in heads.read())
+    if not all(np.all(np.isfinite(x)) for x in (q, k, v, o)):
+        unknown = [(kind, (o.shape[0], v.shape[1]) if kind == "OV" else (q.shape[1], k.shape[1])) for kind in KINDS]
+        return [
+            Circuit(heads.name, i, kind, shape, heads.width, method="none: numbers that are not finite")
+            for i in range(heads.count)
+            for kind, shape in unknown
+        ]
+    eps = float(np.finfo(np.float64 if heads.dtype == "float64" else np.float32).eps)
+    q_heads, k_heads, v_heads = (
+        _split(x, n, heads.count) for x, n in ((q, heads.count), (k, heads.groups), (v, heads.groups))
+    )
+    o_heads = np.moveaxis(o.reshape(o.shape[0], heads.count, -1), 1, 0)
+    found = {
+        "QK": _measured(np.swapaxes(q_heads, 1, 2), k_heads, eps),
+        "OV": _measured(o_heads, v_heads, eps),
+    }
+    return [
+        Circuit(heads.name, i, kind, (left, right), width, left_out=heads.left_out[kind], **told[i])
+        for i in range(heads.count)
+        for kind, (left, right, width, told) in found.items()
+    ]
+
+
+def circuit(heads: Heads, head: int, kind: str) -> LowRank:
+    """A circuit as a map, from the residual stream to itself: x ↦ W_Qᵀ (W_K x) or W_O (W_V x).
+
+    Raises ValueError for another kind, IndexError for a head that the attention does not have.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"circuit: kind is 'QK' or 'OV', not {kind!r}.")
+    if not 0 <= head < heads.count:
+        raise IndexError(f"circuit: {heads.name} has heads 0 to {heads.count - 1}, not {head}.")
+    q, k, v, o = heads.read()
+    if q.dtype.itemsize < 4:
+        q, k, v, o = (x.astype(np.float32) for x in (q, k, v, o))
+    group = head * heads.groups // heads.count
+    if kind == "QK":
+        return LowRank(q.reshape(heads.count, -1, q.shape[1])[head].T, k.reshape(heads.groups, -1, k.shape[1])[group])
+    left = o.reshape(o.shape[0], heads.count, -1)[:, head]
+    return LowRank(left, v.reshape(heads.groups, -1, v.shape[1])[group])
+
+
+def _split(x: np.ndarray, groups: int, count: int) -> np.ndarray:
+    """(count, width, n) of (groups · width, n): a group for each head that shares it."""
+    parts = x.reshape(groups, -1, x.shape[1])
+    return parts if groups == count else np.repeat(parts, count // groups, axis=0)
+
+
+def _measured(left: np.ndarray, right: np.ndarray, eps: float) -> tuple[int, int, int, list[dict[str, Any]]]:
+    """(m, n, width, figures of every head) of left (h, m, width) times right (h, width, n).
+
+    With left = Q₁ R₁ and rightᵀ = Q₂ R₂ the values are those of R₁ R₂ᵀ; the eigenvalues that are not zero are those of
+    right · left. Neither takes more than products with the thin factors.
+    """
+    m, n, width = left.shape[1], right.shape[2], left.shape[2]
+    first = np.linalg.qr(left, mode="r")
+    second = np.linalg.qr(np.swapaxes(right, 1, 2), mode="r")
+    values = np.linalg.svd(first @ np.swapaxes(second, 1, 2), compute_uv=False)
+    sizes = np.linalg.norm(first, axis=(1, 2)) * np.linalg.norm(second, axis=(1, 2))
+    bounds = EPSILON * (2.0 + math.sqrt(max(m, n))) * sizes
+    eigenvalues = np.linalg.eigvals(right @ left) if m == n else None
+    told = []
+    for i, (sigma, bound) in enumerate(zip(values, bounds, strict=True)):
+        told.append(_figures(sigma, float(bound), (m, n), eps))
+        if eigenvalues is not None:
+            total = float(np.sum(np.abs(eigenvalues[i])))
+            told[-1]["positive"] = float(np.sum(eigenvalues[i].real)) / total if total else UNKNOWN
+    return m, n, width, told
+
+
+def _figures(values: np.ndarray, bound: float, shape: tuple[int, int], eps: float) -> dict[str, Any]:
+    spectrum = Spectrum(shape, eps, values, bound, "svd of the factors")
+    threshold = tolerance(spectrum)
+    told = {
+        "rank": int(spectrum.rank(threshold)),
+        "tolerance": threshold,
+        "sigma_max": float(values[0]),
+        "method": spectrum.method,
+        "bound": bound,
+    }
+    if not told["rank"]:
+        return told | {"stable_rank": 0.0, "entropy_rank": 0.0, "k90": 0, "k99": 0}
+    energy = np.cumsum((values / values[0]) ** 2)
+    return told | {
+        "stable_rank": float(energy[-1]),
+        "entropy_rank": float(Spectrum((len(values),) * 2, eps, values, bound).effective_rank()),
+        "k90": int(np.searchsorted(energy, 0.90 * energy[-1])) + 1,
+        "k99": int(np.searchsorted(energy, 0.99 * energy[-1])) + 1,
+    }
+
+
+def all_circuits(found: Mapping[str, Heads], stopped: Any = lambda: False) -> tuple[Circuit, ...]:
+    """The circuits of all attentions, in order; what is known where `stopped()` says so."""
+    told: list[Circuit] = []
+    try:
+        for heads in found.values():
+            if stopped():
+                raise Stopped
+            told += circuits(heads)
+    except (Stopped, KeyboardInterrupt):
+        pass
+    return tuple(told)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
