@@ -47,3 +47,20 @@ def test_a_scaled_block_is_named(scale: float, verdict: str) -> None:
 
 def test_an_honest_network_raises_no_alarm() -> None:
     assert not [block for block in passing(deep(), inputs(4, 24)) if block.verdict]
+
+
+def test_a_transformer_at_its_start_is_honest_and_a_block_times_ten_is_named() -> None:
+    net = aj.models.GPT(vocab_size=65, block_size=16, n_layer=6, n_head=2, n_embd=32, rng=0)
+    tokens = np.random.default_rng(0).integers(0, 65, (4, 16))
+    assert not [block for block in passing(net, tokens) if block.verdict]
+    net.h[3].mlp.c_fc.weight *= 10
+    net.h[3].mlp.c_proj.weight *= 10
+    assert [(b.name, b.verdict) for b in passing(net, tokens) if b.verdict] == [("h.3", "explodes")]
+
+
+@pytest.mark.parametrize("scale", [10.0, 0.1])
+def test_the_weights_beside_their_like_name_a_scaled_one(scale: float) -> None:
+    net = aj.models.GPT(vocab_size=65, block_size=16, n_layer=6, n_head=2, n_embd=32, rng=1)
+    assert not aj.inspect(net, cache=False).findings
+    net.h[3].mlp.c_fc.weight *= scale
+    assert [found.name for found in aj.inspect(net, cache=False).findings] == ["h.3.mlp.c_fc.weight"]

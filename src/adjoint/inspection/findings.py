@@ -12,7 +12,7 @@ import numpy as np
 from adjoint.inspection.row import Row
 
 PEERS = 3  # weights of one shape and role that are compared among themselves
-BESIDE_PEERS = 10.0  # times their median σ₁, above or below which a weight stands out
+BESIDE_PEERS = 5.0  # times their median σ₁, above or below which a weight stands out
 BESIDE_OTHERS = 100.0  # the same among weights of other shapes
 LARGE = 32  # the shorter side from which on few directions are strange
 FEW = 0.05  # share of the directions that hold 99 % of the energy
@@ -30,7 +30,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     """All that is at fault, the gravest first.
 
     Numbers that are not finite; zeros; directions that the rank lacks; rows or columns of zeros or that repeat others;
-    a σ₁ ten times above or below the median of three or more weights of the same shape and role, or where there are
+    a σ₁ five times above or below the median of three or more weights of the same shape and role, or where there are
     fewer, a hundred times that of all; 99 % of the energy in a twentieth of the directions.
 
     >>> import numpy as np, adjoint as aj

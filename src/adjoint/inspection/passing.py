@@ -47,7 +47,7 @@ def passing(net: Module, x: Array, points: int = 16, seed: int = 0) -> tuple[Blo
 
     moves = [(0 * call.input, 0 * call.output) for call in chosen]
     gradients = grad(scalar)(moves)
-    found = [_block(call, *pair, seed) for call, pair in zip(chosen, gradients, strict=True)]
+    found = [_block(call, pair[0], pair[1], seed) for call, pair in zip(chosen, gradients, strict=True)]
     return _judged(found)
 
 
