@@ -49,6 +49,7 @@ def test_gpt_with_packed_weights() -> None:
 
 def test_a_planted_head_that_copies_and_one_that_lost_a_direction() -> None:
     net = aj.nn.MultiheadAttention(12, 3, rng=0)
+    assert net.in_proj_weight is not None
     w, o = net.in_proj_weight.copy(), net.out_proj.weight.copy()
     o[:, 4:8] = w[28:32].T
     w[3] = w[2]
@@ -121,6 +122,7 @@ def test_transformers_models_by_their_names(kind: str, monkeypatch: pytest.Monke
 
 def test_numbers_that_are_not_finite_and_what_is_not_there() -> None:
     net = aj.nn.MultiheadAttention(8, 2, rng=0)
+    assert net.in_proj_weight is not None
     w = net.in_proj_weight.copy()
     w[0, 0] = np.nan
     net.in_proj_weight = w

@@ -34,11 +34,12 @@ def circuits(found: Sequence[Circuit]) -> Group:
         table.add_row(Text(plain(x.name) or "(the model)", style), f"{x.head}", x.kind, rank, *told, copies)
     heads = len(found) // 2
     left = ", ".join(dict.fromkeys(text for x in found for text in x.left_out))
-    told = (
-        f"{len(chosen)} of the {len(found)} circuits of {heads} heads. QK: W_Qᵀ W_K, what a head looks for; OV: W_O W_V, what "
-        f"it moves. copies: Σ Re λ / Σ|λ|, +1 where the OV gives back what it reads. Left out: {left}."
+    legend = (
+        f"{len(chosen)} of the {len(found)} circuits of {heads} heads. QK: W_Qᵀ W_K, what a head looks for; "
+        "OV: W_O W_V, what it moves. "
+        f"copies: Σ Re λ / Σ|λ|, +1 where the OV gives back what it reads. Left out: {left}."
     )
-    return Group(Text("Attention circuits", "bold cyan"), table, Text(told, "dim"))
+    return Group(Text("Attention circuits", "bold cyan"), table, Text(legend, "dim"))
 
 
 def _chosen(found: Sequence[Circuit]) -> list[Circuit]:

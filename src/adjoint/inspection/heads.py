@@ -91,7 +91,7 @@ def _weight(module: Any, part: str) -> Any:
         return None
     turned = type(at).__name__ == "Conv1D"
     weight = at if part.endswith("_weight") else getattr(at, "weight", None)
-    if len(getattr(weight, "shape", ())) != 2 or type(weight).__name__ == "ShapeArray":
+    if weight is None or len(getattr(weight, "shape", ())) != 2 or type(weight).__name__ == "ShapeArray":
         return None
     return weight.T if turned else weight
 
@@ -154,7 +154,7 @@ def _left_out(module: Any) -> dict[str, tuple[str, ...]]:
     turns = ("rotate", "rotary_ndims", "rotary_emb", "rope_theta", "rope_parameters")
     rotary = any(getattr(at, turn, None) is not None for at in (module, config) for turn in turns)
     relative = getattr(module, "relative_attention_bias", None) is not None
-    qk = ("rotation: as at relative position 0",) if rotary else ()
+    qk: tuple[str, ...] = ("rotation: as at relative position 0",) if rotary else ()
     qk += ("relative position bias",) if relative else ()
     qk += ("norms of queries and keys",) if getattr(module, "q_norm", None) is not None else ()
     always = ("gain of the norm before",)

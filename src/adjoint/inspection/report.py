@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.inspection.circuits import Circuit, circuit
 from adjoint.inspection.blocks import Block
+from adjoint.inspection.circuits import Circuit, circuit
 from adjoint.inspection.findings import Finding, findings
 from adjoint.inspection.heads import Heads
 from adjoint.inspection.layers import Layer

@@ -48,7 +48,7 @@ def report(
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
-        circuits, found.heads,
+        circuits=circuits, heads=found.heads,
     )  # fmt: skip
 
 
