@@ -41,15 +41,15 @@ from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gr
 from adjoint.vectorized import vmap
 
 if TYPE_CHECKING:
-    from adjoint import models
+    from adjoint import lora, models
 else:
 
     def __getattr__(name: str) -> Any:
-        """The architectures, which load when first used."""
-        if name == "models":
+        """The architectures and low-rank adaptation, which load when first used."""
+        if name in ("lora", "models"):
             from importlib import import_module
 
-            return import_module("adjoint.models")
+            return import_module(f"adjoint.{name}")
         raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
 
 
@@ -79,6 +79,7 @@ __all__ = [  # noqa: PLE0604
     "jvp",
     "linearize",
     "load",
+    "lora",
     "models",
     "nn",
     "open",

@@ -1,0 +1,275 @@
+"""`add`: low-rank adapters beside the layers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.lora import initial
+from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
+from adjoint.lora.layers import Adapted, adapted, cast, layers
+from adjoint.lora.targets import Target, by_pattern, check_patterns, chosen, matches
+from adjoint.lora.using import names, remove, use
+from adjoint.nn import init as begin
+from adjoint.nn.module import Module
+
+M = TypeVar("M", bound=Module)
+
+
+def add(
+    net: M, rank: int = 8, alpha: float = 16.0, targets: Target | Iterable[Target] | None = None, *,
+    dropout: float = 0.0, init: str = "zeros", rslora: bool = False, dora: bool = False, adalora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None, alpha_pattern: Mapping[str, float] | None = None,
+    also: Iterable[Target] = (), name: str = "default", sample: Any = None, dtype: Any = None, rng: Any = None,
+) -> Any:  # fmt: skip
+    """Put low-rank adapters beside layers: W becomes W + (α/r) B A, of which A and B alone learn. Returns the network.
+
+    The network itself is changed, as by `nn.spectral_norm`; only where it is itself the layer that is adapted the
+    result is another. Everything else in it is frozen, its gradients None, but what `also` names, which learns whole.
+    `targets` are names ("q_proj" means all that end so), globs ("h.*.attn.*") or types; without them every `Linear` is
+    one, but heads and tied layers. Patterns give single layers another rank or alpha, as PEFT's: see `by_pattern`.
+
+    `rslora` has α/√r, `dora` learns magnitudes too, `adalora` P Λ Q for an `Allocator`. `init`: "zeros", "gaussian",
+    "orthogonal", "eva" (from the inputs on a `sample`), or "pissa" and "olora", which take the adapter out of the base
+    weight. Adapters have `dtype`, unless given that of the weight, float32 beside one of 16 bits or less. A second
+    adapter of another `name` stands beside the first, and is the one in use.
+
+    Raises ValueError, and changes nothing, for targets that match nothing, a rank below 1 or above the layer's smaller
+    side, grouped convolutions, and what does not go together. Hu et al. 2021 (arXiv 2106.09685).
+
+    >>> import numpy as np, adjoint as aj
+    >>> net = aj.lora.add(aj.nn.MLP((64, 32, 10), rng=0), rank=4, targets="0", rng=0)
+    >>> grads = aj.grad(lambda net: aj.sum(net(np.ones((5, 64), "float32"))))(net)
+    >>> grads[0].base_layer.weight is None, grads[0].adapters["default"].lora_B.shape
+    (True, (32, 4))
+    """
+    if dora and adalora:
+        raise ValueError("lora.add: dora and adalora exclude each other.")
+    if adalora and (init != "zeros" or rslora):
+        raise ValueError("lora.add: adalora has an initialization and a scale of its own: leave init and rslora.")
+    if (init == "eva") != (sample is not None):
+        raise ValueError("lora.add: init='eva' and a sample go together.")
+    if not name or "." in name:
+        raise ValueError(f"lora.add: an adapter's name has no dots and is not empty, unlike {name!r}.")
+    rng = begin.generator(rng)
+    found = chosen(net, targets)
+    check_patterns("rank_pattern", rank_pattern, net, found)
+    check_patterns("alpha_pattern", alpha_pattern, net, found)
+    also = [also] if isinstance(also, (str, type)) else list(also)
+    whole = _whole(net, also, found)
+    made: dict[str, tuple[Adapted, Any, Any]] = {}
+    known: dict[int, Adapted] = {}
+    for key, layer in found.items():
+        new = known[id(layer)] if id(layer) in known else adapted(layer)
+        assert new is not None
+        if id(layer) in known:
+            continue
+        known[id(layer)] = new
+        r = by_pattern(rank_pattern, net, key, rank)
+        _check(net, key, new, r, name, init)
+        options = {"alpha": by_pattern(alpha_pattern, net, key, alpha), "rslora": rslora, "dropout": dropout}
+        kind = AdaLoRA if adalora else DoRA if dora else LoRA
+        made[key] = (new, *adapter(kind, new, r, init, dtype, rng, **options))
+    return installed(net, made, known, name, whole, sample)
+
+
+def installed(
+    net: Any, made: Mapping[str, Any], known: Mapping[int, Adapted], name: str, whole: Any, sample: Any
+) -> Any:
+    """The network with adapters in place, in use, and all else frozen."""
+    before = dict(layers(net))
+    for layer, new, _ in made.values():
+        layer.adapters = {**layer.adapters, name: new}
+    net = replace(net, {key: known[id(module)] for key, module in before.items() if id(module) in known})
+    if sample is not None:
+        try:
+            found = initial.from_inputs(net, {k: (layer, name) for k, (layer, _, _) in made.items()}, sample)
+        except BaseException:
+            remove(net, name)
+            raise
+        for key, (_, new, _) in made.items():
+            new.lora_A = xp.asarray(new.lora_A, found[key], new.lora_A.dtype)
+    for layer, _, left in made.values():
+        if left is not None:
+            layer.base_layer.weight = left
+    freeze(net, whole)
+    return use(net, name)
+
+
+def adapter(
+    kind: type, layer: Adapted, rank: int, init: str, dtype: Any, rng: np.random.Generator, **options: Any
+) -> tuple[Any, Any]:
+    """(an adapter of a layer, what is left of the base weight or None)."""
+    like = next((x for _, x in layer.base_layer.named_arrays()), None)
+    W = layer.base_layer.weight
+    if dtype is None:
+        wide = is_array(W) and is_floating(W.dtype) and str(W.dtype).rpartition(".")[2] in ("float32", "float64")
+        dtype = W.dtype if wide else "float32"
+    dtype = str(dtype).rpartition(".")[2]
+    A, B = initial.drawn("zeros" if init in (*initial.RESIDUAL, "eva") else init, layer, rank, dtype, rng)
+    extra: dict[str, Any] = {}
+    if kind is AdaLoRA:
+        shapes = initial.shapes(layer, rank)
+        A, B = (begin.normal(s, 0.02, rng, dtype) for s in shapes)
+        extra["values"] = xp.asarray(like, begin.zeros((rank, 1), dtype), dtype)
+    left = None
+    A, B = (xp.asarray(like, x, dtype) for x in (A, B))
+    if init in initial.RESIDUAL:
+        scale = LoRA(A, B, options["alpha"], rslora=options["rslora"]).scale
+        A, B, left = initial.split(init, cast(layer.matrix(W), A), rank, scale)
+        left = cast(layer.shaped(left, tuple(W.shape)), W)
+        A, B = (xp.copy(x) for x in (A, B))
+    if kind is DoRA:
+        extra["magnitude"] = magnitude(layer, LoRA(A, B, options["alpha"], rslora=options["rslora"]), left)
+    return kind(A, B, init=init, rng=rng, **options, **extra), left
+
+
+def magnitude(layer: Adapted, start: LoRA, left: Any = None) -> Array:
+    """‖W + s B A‖ of every row at the start, in the shape that PEFT gives it."""
+    matrix = cast(layer.matrix(layer.base_layer.weight if left is None else left), start.lora_A)
+    norm = DoRA(start.lora_A, start.lora_B, start.alpha, rslora=start.rslora, magnitude=None).norm(matrix)
+    extra = len(start.lora_A.shape) - 2
+    return xp.reshape(norm, (1, -1) + (1,) * extra) if extra else norm
+
+
+def _check(net: Module, key: str, layer: Adapted, rank: int, name: str, init: str) -> None:
+    """Raise where a layer cannot have such an adapter."""
+    if name in layer.adapters:
+        raise ValueError(
+            f"lora.add: {key or 'the layer'} has an adapter {name!r} already: give another name, or remove it."
+        )
+    if layer.merged:
+        raise ValueError("lora.add: adapters are merged into the weights: lora.unmerge first.")
+    if type(rank) is not int or rank < 1:
+        raise ValueError(f"lora.add: a rank is a positive integer, not {rank!r} (for {key or type(net).__name__}).")
+    first, second = initial.shapes(layer, rank)
+    most = min(int(np.prod(first[1:])), second[0])
+    if rank > most:
+        raise ValueError(
+            f"lora.add: rank {rank} is above {most}, the rank that the weight of {key or 'the layer'} "
+            f"{tuple(layer.base_layer.weight.shape)} can have: give it less by rank_pattern."
+        )
+    if getattr(layer.base_layer, "groups", 1) != 1:
+        raise ValueError(
+            f"lora.add: {key or 'the layer'} is a convolution in {layer.groups} groups, whose change has no low "
+            "rank as a matrix: leave it out of the targets."
+        )
+    initial.check(init, layer, key, rank)
+    if init in initial.RESIDUAL:
+        if layer.adapters:
+            raise ValueError(
+                f"lora.add: init={init!r} changes the weight of {key}, beside which another adapter stands."
+            )
+        tied = {n for pair in net.form().ties for n in pair}
+        if any(n.startswith(f"{key}.") for n in tied):
+            raise ValueError(
+                f"lora.add: init={init!r} changes the weight of {key}, which is tied to another: leave it out."
+            )
+
+
+def _whole(net: Module, also: list[Target], found: Mapping[str, Any]) -> list[str]:
+    """The names of the modules that learn whole."""
+    result: list[str] = []
+    for target in also:
+        meant = [n for n, m in layers(net) if n and matches(target, n, m, net)]
+        if not meant:
+            raise ValueError(f"lora.add: also names {target!r}, which matches no module of {type(net).__name__}.")
+        if twice := [n for n in meant for f in found if f == n or f.startswith(f"{n}.")]:
+            raise ValueError(f"lora.add: {twice[0]} is to learn whole and by an adapter: name it once.")
+        result += meant
+    return result
+
+
+# In place
+
+
+def freeze(net: Module, whole: Iterable[str] = ()) -> None:
+    """Exclude all arrays from gradients but those of adapters and of the modules named.
+
+    >>> import adjoint as aj
+    >>> net = aj.nn.MLP((2, 3, 1))
+    >>> freeze(net, ["2"])
+    >>> sorted(net[0]._frozen), sorted(net[2]._frozen)
+    (['bias', 'weight'], [])
+    """
+    kept = tuple(whole)
+    held = tuple(f"{name}." for name in kept)
+    left = {id(m) for n, m in layers(net) if n in kept or n.startswith(held)}
+    if len(names(net)) > 1:  # what was left to learn beside the first adapter goes on
+        left |= {id(m) for _, m in layers(net) if not m._frozen}
+    for _, module in layers(net):
+        if isinstance(module, Adapted):
+            for _, inner in module.base_layer.named_modules():
+                _freeze_arrays(inner)
+        elif id(module) not in left:
+            _freeze_arrays(module)
+
+
+def _freeze_arrays(module: Module) -> None:
+    bare = [n for n in module.form().names if _bare(module.__dict__[n]) and n not in module._buffers]
+    if bare:
+        module.freeze(*bare)
+
+
+def _bare(value: Any) -> bool:
+    """Whether an attribute holds arrays and no modules."""
+    if isinstance(value, Module):
+        return False
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return all(_bare(part) for part in parts)
+
+
+def replace(net: Any, new: Mapping[str, Any]) -> Any:
+    """The network with other modules at dotted names; ties go on with the arrays of their base layers.
+
+    >>> import adjoint as aj
+    >>> replace(aj.nn.MLP((2, 3, 1)), {"1": aj.nn.Tanh()})[1]
+    Tanh()
+    """
+    for name, module in new.items():
+        net = _placed(net, name.split(".") if name else [], module)
+    wrapped = {name: "base_layer." for name, module in new.items() if isinstance(module, Adapted)}
+    unwrapped = {f"{name}.base_layer": "" for name, module in new.items() if not isinstance(module, Adapted)}
+    for path, module in net.named_modules():
+        if module._ties and not isinstance(module, Adapted):
+            start = f"{path}." if path else ""
+            renamed = tuple(
+                (_renamed(start, a, wrapped, unwrapped), _renamed(start, b, wrapped, unwrapped))
+                for a, b in module._ties
+            )
+            if renamed != module._ties:
+                module.__dict__["_ties"] = renamed
+                module.__dict__["_form"] = None
+    return net
+
+
+def _placed(value: Any, path: list[str], new: Any) -> Any:
+    if not path:
+        return new
+    head, *rest = path
+    if isinstance(value, Module):
+        setattr(value, head, _placed(value.__dict__[head], rest, new))
+    elif isinstance(value, dict):
+        key = next(k for k in value if str(k) == head)
+        value[key] = _placed(value[key], rest, new)
+    elif isinstance(value, list):
+        value[int(head)] = _placed(value[int(head)], rest, new)
+    else:
+        return type(value)([_placed(v, rest, new) if i == int(head) else v for i, v in enumerate(value)])
+    return value
+
+
+def _renamed(start: str, name: str, wrapped: Mapping[str, str], unwrapped: Mapping[str, str]) -> str:
+    for layer, inner in wrapped.items():
+        local = layer.removeprefix(start)
+        if layer.startswith(start) and name.startswith(f"{local}.") and not name.startswith(f"{local}.base_layer."):
+            return f"{local}.{inner}{name.removeprefix(f'{local}.')}"
+    for layer in unwrapped:
+        local = layer.removeprefix(start)
+        if layer.startswith(start) and name.startswith(f"{local}."):
+            return f"{local.removesuffix('.base_layer')}.{name.removeprefix(f'{local}.')}"
+    return name
