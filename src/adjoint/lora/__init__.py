@@ -7,7 +7,9 @@
 """
 
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
+from adjoint.lora.adaptive import Allocator, ScheduleWarning, compact, orthogonality
 from adjoint.lora.adding import add
+from adjoint.lora.files import load, save
 from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, adapted_layers
 from adjoint.lora.using import disable, disabled, merge, names, remove, unmerge, use
 
@@ -17,15 +19,21 @@ __all__ = [
     "AdaptedConvolution",
     "AdaptedEmbedding",
     "AdaptedLinear",
+    "Allocator",
     "DoRA",
     "LoRA",
+    "ScheduleWarning",
     "adapted_layers",
     "add",
+    "compact",
     "disable",
     "disabled",
+    "load",
     "merge",
     "names",
+    "orthogonality",
     "remove",
+    "save",
     "unmerge",
     "use",
 ]

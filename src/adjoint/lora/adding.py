@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.dispatch import Array, is_array
 from adjoint.lora import initial
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
 from adjoint.lora.layers import Adapted, adapted, cast, layers
@@ -106,9 +106,7 @@ def adapter(
     """(an adapter of a layer, what is left of the base weight or None)."""
     like = next((x for _, x in layer.base_layer.named_arrays()), None)
     W = layer.base_layer.weight
-    if dtype is None:
-        wide = is_array(W) and is_floating(W.dtype) and str(W.dtype).rpartition(".")[2] in ("float32", "float64")
-        dtype = W.dtype if wide else "float32"
+    dtype = width(W) if dtype is None else dtype
     dtype = str(dtype).rpartition(".")[2]
     A, B = initial.drawn("zeros" if init in (*initial.RESIDUAL, "eva") else init, layer, rank, dtype, rng)
     extra: dict[str, Any] = {}
@@ -126,6 +124,16 @@ def adapter(
     if kind is DoRA:
         extra["magnitude"] = magnitude(layer, LoRA(A, B, options["alpha"], rslora=options["rslora"]), left)
     return kind(A, B, init=init, rng=rng, **options, **extra), left
+
+
+def width(W: Any) -> str:
+    """The dtype that adapters of a weight have: its own, float32 beside one of 16 bits or less.
+
+    >>> import numpy as np
+    >>> width(np.ones(2, "float16")), width(np.ones(2))
+    ('float32', 'float64')
+    """
+    return "float64" if is_array(W) and str(W.dtype).rpartition(".")[2] == "float64" else "float32"
 
 
 def magnitude(layer: Adapted, start: LoRA, left: Any = None) -> Array:

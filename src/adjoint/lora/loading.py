@@ -1,0 +1,174 @@
+"""An adapter from PEFT's files into a network: all of it is checked before anything is changed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from adjoint.arrays.dispatch import is_floating
+from adjoint.errors import CheckpointError
+from adjoint.interop.weights import Weights
+from adjoint.lora import initial
+from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
+from adjoint.lora.adding import installed, width
+from adjoint.lora.config import Config
+from adjoint.lora.files import as_like, own_names, sorted_keys, told
+from adjoint.lora.layers import Adapted, AdaptedEmbedding, adapted, cast
+from adjoint.lora.targets import by_pattern
+from adjoint.nn.module import Module
+
+
+def load(net: Any, path: str, config: Config, name: str, learn: bool) -> Any:
+    """The network with the adapter of a file; see `lora.load`."""
+    if not name or "." in name:
+        raise ValueError(f"lora.load: an adapter's name has no dots and is not empty, unlike {name!r}.")
+    weights = Weights(path)
+    layers, others = sorted_keys(path, weights)
+    known = own_names(net)
+    if not layers:
+        raise CheckpointError(f"{path} has no adapters: none of its arrays is named lora_A or lora_B.")
+    strange = [key for key in layers if key not in known or adapted(known[key][1]) is None]
+    if strange:
+        raise CheckpointError(
+            f"{path} has adapters for {told(strange)}, which {type(net).__name__} does not have as a layer that takes "
+            "them: the file is for another network."
+        )
+    _check_whole(path, net, config, known, layers)
+    made: dict[str, Any] = {}
+    wrapped: dict[int, Any] = {}
+    for key, parts in layers.items():
+        own, module = known[key]
+        layer: Any = wrapped.setdefault(id(module), adapted(module))
+        if name in layer.adapters or layer.merged:
+            remedy = "unmerge first" if layer.merged else "give another name, or remove it"
+            raise ValueError(f"lora.load: {own} has an adapter {name!r}, or merged ones, already: {remedy}.")
+        made[own] = (layer, *_adapter(path, net, config, key, own, layer, parts, weights))
+    whole, state = _others(path, net, config, known, others, weights)
+    for owner, last, value in state:
+        setattr(owner, last, value)
+    net = installed(net, made, wrapped, name, whole, None)
+    if not learn:
+        for _, adapter, _ in made.values():
+            adapter.freeze()
+    return net
+
+
+def _check_whole(path: str, net: Module, config: Config, known: dict[str, Any], layers: Any) -> None:
+    """Raise where layers that the configuration targets have no adapter in the file."""
+    if config.targets is None or config.partial or config.targets == "all-linear":
+        return
+    there = {known[key][0] for key in layers}
+
+    def targeted(given: Any, key: str) -> bool:
+        if isinstance(given, str):
+            return re.fullmatch(given, key) is not None
+        return any(key == t or key.endswith(f".{t}") for t in given or ())
+
+    from adjoint.lora.targets import hub_name
+
+    lacking = []
+    for own, module in dict(known.values()).items():
+        key = hub_name(net, own)
+        saved = any(re.match(rf"(^|.*\.){m}($|\..*)", key) for m in config.modules_to_save or ())
+        if own in there or saved or targeted(config.excluded, key) or adapted(module) is None:
+            continue
+        if targeted(config.targets, key):
+            lacking.append(key)
+    if lacking:
+        raise CheckpointError(
+            f"{path} has no adapters for {told(lacking)}, which its configuration targets: it is incomplete, or for "
+            "another network."
+        )
+
+
+def _adapter(
+    path: str, net: Module, config: Config, key: str, own: str, layer: Adapted, parts: dict[str, str], weights: Weights
+) -> tuple[Any, Any]:  # fmt: skip
+    """(the adapter of a layer, what is left of the base weight or None)."""
+    ada = config.peft_type == "ADALORA"
+    needed = {"lora_A", "lora_B", *(("lora_E",) if ada else ()), *(("lora_magnitude_vector",) if config.dora else ())}
+    if needed != parts.keys():
+        lacking, extra = needed - parts.keys(), parts.keys() - needed
+        what = f"lacks {told(lacking)}" if lacking else f"has {told(extra)}, of another kind of adapter,"
+        raise CheckpointError(f"{path} {what} of {key}: the file does not fit its configuration.")
+    kept: tuple[bool, ...] | None = None
+    if ada:
+        mask = next((v for k, v in config.rank_pattern.items() if k.replace(".default", "") == f"{key}.lora_E"), None)
+        if mask is not None and not (isinstance(mask, list) and len(mask) == config.rank):
+            raise CheckpointError(f"{path}: rank_pattern of {key} is not {config.rank} times true or false.")
+        kept = None if mask is None or all(mask) else tuple(bool(x) for x in mask)
+        rank = config.rank if kept is None else sum(kept)
+    else:
+        rank = by_pattern(config.rank_pattern, net, own, config.rank)
+    alpha = config.alpha if ada else by_pattern(config.alpha_pattern, net, own, config.alpha)
+    for what, value in (("rank_pattern", rank), ("alpha_pattern", alpha)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < (0 if ada else 1e-300):
+            raise CheckpointError(f"{path}: {what} gives {key} the value {value!r}.")
+    base = layer.base_layer
+    if getattr(base, "groups", 1) != 1:
+        raise CheckpointError(f"{path}: {key} is a convolution in groups, whose adapters are not read here.")
+    first, second = initial.shapes(layer, rank)
+    extra_axes = len(first) - 2
+    shape = {
+        "lora_A": first, "lora_B": second, "lora_E": (rank, 1),
+        "lora_magnitude_vector": (1, second[0]) + (1,) * extra_axes if extra_axes else (second[0],),
+    }  # fmt: skip
+    like = next(x for _, x in base.named_arrays())
+    dtype = width(base.weight)
+    arrays = {}
+    for part in needed:
+        entry = weights.entry(parts[part])
+        if entry.shape != shape[part]:
+            raise CheckpointError(
+                f"{path}: {parts[part]} is {entry.shape}, where {type(net).__name__} and the configuration (rank "
+                f"{rank}) take {shape[part]}: the file is for another network, or its configuration is."
+            )
+        if not is_floating(entry.dtype):
+            raise CheckpointError(f"{path}: {parts[part]} holds {entry.dtype}, not floating numbers.")
+        arrays[part] = as_like(entry.read().astype(dtype), like, dtype)
+    A, B = arrays["lora_A"], arrays["lora_B"]
+    options: dict[str, Any] = {"alpha": alpha, "rslora": config.rslora, "dropout": config.dropout, "init": config.init}
+    if isinstance(layer, AdaptedEmbedding):
+        options["dropout"] = 0.0
+    left = None
+    if config.init in initial.RESIDUAL and not ada:
+        W, scale = layer.matrix(base.weight), LoRA(A, B, alpha, rslora=config.rslora).scale
+        left = cast(
+            layer.shaped(initial.split(config.init, cast(W, A), rank, scale)[2], tuple(base.weight.shape)), base.weight
+        )
+    if ada:
+        return AdaLoRA(A, B, values=arrays["lora_E"], kept=kept, **options), None
+    if config.dora:
+        return DoRA(A, B, magnitude=arrays["lora_magnitude_vector"], **options), left
+    return LoRA(A, B, **options), left
+
+
+def _others(
+    path: str, net: Module, config: Config, known: dict[str, Any], others: dict[str, str], weights: Weights
+) -> tuple[list[str], list[tuple[Any, str, Any]]]:  # fmt: skip
+    """(names of modules that learn whole, (owner, attribute, array) of what the file has beside adapters)."""
+    state = []
+    for key, stored in others.items():
+        module_name, _, last = key.rpartition(".")
+        found = known.get(module_name.replace(".modules_to_save", ""))
+        owner = None if found is None else found[1].base_layer if isinstance(found[1], Adapted) else found[1]
+        mine = None if owner is None else owner.__dict__.get(last)
+        if mine is None or not hasattr(mine, "shape"):
+            raise CheckpointError(
+                f"{path} has {stored}, which {type(net).__name__} does not: it is for another network."
+            )
+        array = weights.entry(stored).read()
+        naming = getattr(type(net), "naming", None)
+        if naming is not None and re.fullmatch(naming.transposed, f"{found[0]}.{last}"):  # type: ignore[index]
+            array = array.T
+        if array.shape != tuple(mine.shape):
+            raise CheckpointError(
+                f"{path}: {stored} is {array.shape}, where {type(net).__name__} has {tuple(mine.shape)}."
+            )
+        state.append((owner, last, as_like(array, mine, mine.dtype)))
+    whole = [own for key, (own, _) in known.items() if any(_saved(m, key) for m in config.modules_to_save or ())]
+    return list(dict.fromkeys(whole)), state
+
+
+def _saved(module: str, key: str) -> bool:
+    return key == module or key.endswith(f".{module}")
