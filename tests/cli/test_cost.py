@@ -18,7 +18,9 @@ from tests.costs.test_subjects import T5, VIT
 
 
 def run(*words: object, width: int = 80) -> tuple[int, str]:
-    done = CliRunner(env={"COLUMNS": str(width)}).invoke(app, ["cost", *map(str, words)], catch_exceptions=False)
+    done = CliRunner(env={"COLUMNS": str(width), "ADJOINT_CACHE": "off"}).invoke(
+        app, ["cost", *map(str, words)], catch_exceptions=False
+    )
     return done.exit_code, done.output
 
 
@@ -45,6 +47,17 @@ def test_one_screen_of_gpt2(written: Any) -> None:
     assert "scores alone at T = 3,072, with projections at T = 1,536" in " ".join(lines)
     assert max(map(len, told.splitlines())) <= 80
     assert len(lines) < 40
+
+
+def test_layouts_over_devices(written: Any) -> None:
+    code, told = run(written(GPT2), "--batch", 8, "--devices", 8, "--memory", "2GB", "--link", "50GB", width=120)
+    lines = [line.split() for line in told.splitlines()]
+    found = aj.cost(GPT2, batch=8)
+    assert code == 0
+    fits = {line[0]: line for line in lines if line and line[0] in {"data", "zero1", "zero2", "fsdp", "tensor"}}
+    assert len(fits) == 5
+    for layout, line in fits.items():
+        assert ("yes" in line) == found.plan(8, layout).fits(2e9)
 
 
 def test_json_has_the_whole(written: Any) -> None:
@@ -114,6 +127,9 @@ def test_what_is_plotted_is_the_polynomial() -> None:
         (VIT, ["--seq", 5], "takes images, which have no sequence length"),
         (GPT2, ["--dtype", "floaty"], "floaty is no dtype"),
         (GPT2, ["--batch", 0], "--batch"),
+        (GPT2, ["--memory", "2GB"], "give --devices, too"),
+        (GPT2, ["--devices", 2, "--memory", "much"], "a size is such as 80GB"),
+        (GPT2, ["--devices", 2, "--json"], "--json tells one device"),
     ],
 )
 def test_what_is_refused(written: Any, config: dict[str, Any], options: list[object], told: str) -> None:

@@ -30,6 +30,7 @@ print(json.dumps({"facts": facts, "steps": steps, "imported": [m for m in ("torc
 def told() -> dict[str, Any]:
     """The examination of this machine, in an interpreter whose threads are not limited for the tests."""
     environ = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    environ["ADJOINT_CACHE"] = "off"
     done = subprocess.run(
         [sys.executable, "-c", EXAMINE], env=environ, capture_output=True, text=True, check=True, timeout=120
     )

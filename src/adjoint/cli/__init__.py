@@ -244,6 +244,9 @@ def _cost(
     plot: Annotated[
         Path | None, typer.Option(help="Draw FLOPs against the length of the sequence: a .png, .svg or .pdf.")
     ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Compare layouts over so many devices.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Of each device, such as 80GB: what fits.")] = None,
+    link: Annotated[str | None, typer.Option(help="Bandwidth between devices a second, such as 50GB.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
     """Tell what a model costs: FLOPs, bytes, memory of training, by component and by length of the sequence.
@@ -257,11 +260,13 @@ def _cost(
         if as_json:
             if plot is not None:
                 raise ValueError("cost: give --json or --plot, not both.")
+            if devices is not None or memory is not None or link is not None:
+                raise ValueError("cost: --json tells one device; leave --devices, --memory and --link out.")
             typer.echo(json.dumps(figures(cost(config, batch=batch, seq=seq, dtype=dtype)), indent=2))
             return
         from rich.console import Console
 
-        show(Console(), config, batch, seq, dtype, plot)
+        show(Console(), config, batch, seq, dtype, plot, devices, memory, link)
     except (TypeError, ValueError) as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

@@ -25,12 +25,18 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 def show(
     console: Console, source: str, batch: int | None = None, seq: int | None = None, dtype: str | None = None,
-    plot: Path | None = None,
+    plot: Path | None = None, devices: int | None = None, memory_of_each: str | None = None,
+    link: str | None = None,
 ) -> Cost:  # fmt: skip
     """Print what a configuration costs, and return it; with `plot` draw its growth with the sequence to a file.
 
     Raises what `aj.cost` raises, and ValueError where there is nothing to draw.
     """
+    from adjoint.cli.layouts import expected, layouts, nbytes
+
+    room, speed = (None if x is None else nbytes(x) for x in (memory_of_each, link))
+    if devices is None and (room is not None or speed is not None):
+        raise ValueError("cost: --memory and --link are of several devices; give --devices, too.")
     net = laid_out(source, dtype)
     found = cost(net, batch=batch, seq=seq)
     if plot is not None and len(found.inputs[0]) != 2:
@@ -46,6 +52,9 @@ def show(
         about.add_row(Text(what, "dim"), told)
     console.print(about, "", passes(found), "", memory(found), "", components(found), "")
     console.print(grown(found))
+    console.print("", expected(found), sep="\n")
+    if devices is not None:
+        console.print("", layouts(found, devices, room, speed), sep="\n")
     if plot is not None:
         from adjoint.cli.curves import draw
 

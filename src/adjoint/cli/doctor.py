@@ -13,6 +13,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from adjoint.costs.roofline import Roofline, processor
+
 from . import machine, measurements
 from .advice import POOR, count, remedies
 from .machine import Facts
@@ -45,6 +47,7 @@ def examine(tell: Callable[[str], object] = lambda step: None) -> Facts:
         "jax_sees_gpus": machine.jax_sees_gpus(),
     }
     facts |= measure(facts, tell)
+    facts["roofline_kept"] = roofline(facts).keep()
     facts["remedies"] = [remedy._asdict() for remedy in remedies(facts)]
     facts["seconds"] = time.perf_counter() - start
     return facts
@@ -79,6 +82,13 @@ def measure(facts: Facts, tell: Callable[[str], object] = lambda step: None) -> 
         "matmul": matmul | {"peak_method": f"estimate: {measurements.PEAK_METHOD}"},
         "bandwidth_gbs": bandwidth | {"array_bytes": size, "method": measurements.TRIAD_METHOD},
     }
+
+
+def roofline(facts: Facts) -> Roofline:
+    """What the machine computes and moves at most, on all its threads, for `Cost.predicted`."""
+    rates = {dtype: 1e9 * max(run["gflops"] for run in facts["matmul"][dtype].values()) for dtype in DTYPES}
+    bandwidth = facts["bandwidth_gbs"]
+    return Roofline(processor(), rates, 1e9 * max(bandwidth["one"], bandwidth["all"]))
 
 
 def _clock(kernel: Callable[[int, int], int] | None, processor: Facts, cores: int) -> Facts:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 from numpy.typing import DTypeLike
+
+from adjoint.costs.measuring import matmul_gflops as matmul_gflops
+from adjoint.costs.measuring import seconds as _seconds
+from adjoint.costs.measuring import triad_gbs as triad_gbs
 
 from .machine import Facts
 
@@ -80,26 +81,6 @@ def clock_ghz(kernel: Callable[[int, int], int], threads: int, repeats: int = 5)
         return CYCLES_PER_ROUND * rounds / 1e9 / min(pool.map(best, range(threads)))
 
 
-def matmul_gflops(dtype: DTypeLike, threads: int | None = None, budget: float = 0.4) -> tuple[float, int]:
-    """Return the GFLOP/s of the best square product within `budget` seconds, and its size n: 2n³ operations each."""
-    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
-        n = 512
-        product = _product(n, dtype)
-        while (seconds := _seconds(product)) < 0.05 and n < 4096:
-            n *= 2
-            product = _product(n, dtype)
-        best = min(_seconds(product) for _ in range(max(2, int(budget / seconds))))
-    return 2 * n**3 / best / 1e9, n
-
-
-def _product(n: int, dtype: DTypeLike) -> Callable[[], object]:
-    """A product of two n×n matrices, done once already so that its memory is there."""
-    a, b = np.random.default_rng(0).random((2, n, n)).astype(dtype)
-    product = partial(np.matmul, a, b, np.empty_like(a))
-    product()
-    return product
-
-
 def peak_gflops(processor: Facts, dtype: DTypeLike, cores: int, ghz: float | None) -> float | None:
     """Return the most the vector units can do, None where their width or clock is not known.
 
@@ -112,27 +93,7 @@ def peak_gflops(processor: Facts, dtype: DTypeLike, cores: int, ghz: float | Non
     return float(cores * lanes * processor["fma_per_cycle"] * 2 * ghz)
 
 
-def triad_gbs(array_bytes: int, threads: int, repeats: int = 3) -> float:
-    """Return the memory bandwidth in GB/s of a = b + s·c, counting 16 bytes a product and 24 a sum of float64."""
-    a, b, c = (np.full(array_bytes // 8, value) for value in (0.0, 1.0, 2.0))
-    parts = [slice(len(a) * i // threads, len(a) * (i + 1) // threads) for i in range(threads)]
-
-    def triad(part: slice) -> None:
-        np.multiply(c[part], 3.0, out=a[part])
-        np.add(a[part], b[part], out=a[part])
-
-    with ThreadPoolExecutor(threads) as pool:
-        best = min(_seconds(lambda: list(pool.map(triad, parts))) for _ in range(repeats))
-    return 5 * a.nbytes / best / 1e9
-
-
 def triad_bytes(l3_bytes: int, available_bytes: int | None) -> int:
     """Return the size of an array for `triad_gbs`: four times the cache, within 64 to 256 MiB and what is free."""
     size = min(max(4 * l3_bytes, 64 << 20), 256 << 20)
     return size if available_bytes is None else min(size, available_bytes // 8)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

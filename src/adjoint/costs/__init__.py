@@ -5,5 +5,10 @@ from adjoint.costs.counting import Cost, cost
 from adjoint.costs.growth import Growth, Polynomial
 from adjoint.costs.memory import Alive, Memory
 from adjoint.costs.passes import Pass
+from adjoint.costs.planning import Block, Plan, plan
+from adjoint.costs.roofline import Operation, Predicted, Roofline
 
-__all__ = ["Alive", "Component", "Cost", "Growth", "LayerCost", "Memory", "Pass", "Polynomial", "cost"]
+__all__ = [
+    "Alive", "Block", "Component", "Cost", "Growth", "LayerCost", "Memory", "Operation", "Pass", "Plan", "Polynomial",
+    "Predicted", "Roofline", "cost", "plan",
+]  # fmt: skip

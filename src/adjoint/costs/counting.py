@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from adjoint.arrays.dispatch import Array, Shape, is_array
 from adjoint.arrays.shapes import ShapeArray, count, like
 from adjoint.costs.components import (
+    Call,
     Component,
     LayerCost,
     backward_spending,
+    blocks,
     by_component,
     told,
     watched,
@@ -19,6 +21,8 @@ from adjoint.costs.components import (
 from adjoint.costs.growth import FIGURES, Growth, growth
 from adjoint.costs.memory import Alive, Memory, alive, checkpointed
 from adjoint.costs.passes import Pass, Spending, backward_of, variables
+from adjoint.costs.planning import Block, Plan, plan
+from adjoint.costs.roofline import Operation, Predicted, Roofline, predicted
 from adjoint.costs.subjects import example, laid_out, longest
 from adjoint.errors import TraceError
 from adjoint.inspection.watching import evaluated
@@ -38,7 +42,8 @@ class Cost:
     `forward` and `backward` are its passes, `step` is AdamW's. `inference_bytes` and `training_bytes` are the most
     memory alive at any moment of the forward pass, and of forward and backward together with what the first keeps for
     the second and the gradients; parameters and input not counted: `memory` has those. `components` add up to the
-    passes; `layers` are the calls of modules. `inputs` are the shapes that the network was given.
+    passes; `layers` are the calls of modules. `inputs` are the shapes that the network was given;
+    `operations` are the components function by function, `blocks` the repeated blocks.
 
     >>> import adjoint as aj
     >>> found = cost(aj.nn.MLP((3, 4, 2)), (1, 3))
@@ -57,6 +62,34 @@ class Cost:
     memory: Memory
     inputs: tuple[Shape, ...]
     dtype: str
+    operations: tuple[Operation, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+    def predicted(self, line: Roofline | None = None) -> Predicted:
+        """Seconds of forward pass, backward pass and step on a roofline, else on this machine's, as it is remembered.
+
+        Raises ValueError where none is given and none remembered, and for a dtype that was not measured.
+
+        >>> import adjoint as aj
+        >>> line = aj.costs.Roofline("toy", {"float32": 10.0}, 1e9)
+        >>> aj.cost(aj.nn.Linear(3, 2), (5, 3)).predicted(line).forward
+        7.0
+        """
+        line = line or Roofline.remembered()
+        if line is None:
+            raise ValueError("cost: nothing is known of this machine yet: `adjoint doctor` measures it.")
+        return predicted(self, line)
+
+    def plan(
+        self, devices: int, layout: str, microbatches: int | None = None, link: float | None = None
+    ) -> Plan:  # fmt: skip
+        """Memory and traffic of each of several devices: see `adjoint.costs.plan`.
+
+        >>> import adjoint as aj
+        >>> aj.cost(aj.nn.Linear(3, 2), (5, 3)).plan(4, "fsdp").weights
+        8
+        """
+        return plan(self, devices, layout, microbatches, link)
 
     def polynomial(self, variable: str = "seq", of: str = "matmul_flops", upto: int | None = None) -> Growth:
         """The FLOPs as exact polynomials in the sequence length ("seq") or the batch, and where attention overtakes.
@@ -151,6 +184,8 @@ def cost(
         memory=_memory(net, learned, args, wanted, both),
         inputs=tuple(a.shape for a in args),
         dtype=", ".join(sorted({str(p.dtype) for p in net.parameters()})),
+        operations=_operations(*parts),
+        blocks=_blocks(net, calls),
     )
     if x is None and "int" in str(args[0].dtype):
         found.__dict__["_grown"] = grown
@@ -174,6 +209,31 @@ def _counted(net: Module, of: str, batch: int, seq: int) -> dict[str, int]:
     backward = backward_of(*variables(net, args, [False] * len(args)))
     figures = {"forward": forward, "backward": backward, **parts}
     return {name: int(getattr(spent.total(), of)) for name, spent in figures.items()}
+
+
+def _operations(forward: dict[str, Spending], backward: dict[str, Spending]) -> tuple[Operation, ...]:
+    """What each function does in each component; those that do nothing in neither pass left out."""
+    found = []
+    for component in dict.fromkeys((*forward, *backward)):
+        sides = forward.get(component, Spending()), backward.get(component, Spending())
+        for name in dict.fromkeys((*sides[0].names(), *sides[1].names())):
+            passes = [side.only({name}.__contains__).total() for side in sides]
+            if any(p.flops or p.bytes for p in passes):
+                found.append(Operation(component, name, *passes))
+    return tuple(found)
+
+
+def _blocks(net: Module, calls: list[Call]) -> tuple[Block, ...]:
+    """The repeated blocks in the order of their calls."""
+    owned = [owner.__dict__[name] for owner, name in blocks(net)]
+    inner = {id(x) for child in owned for x in (child if isinstance(child, (list, tuple)) else [child])}
+    named = {name: module for name, module in net.named_modules() if id(module) in inner}
+    found: dict[str, Block] = {}
+    for call in calls:
+        if call.name in named and call.name not in found and call.args and is_array(call.args[0]):
+            size = sum(int(p.nbytes) for p in named[call.name].parameters())
+            found[call.name] = Block(call.name, size, int(call.args[0].nbytes))
+    return tuple(found.values())
 
 
 def _step(learned: tuple[Array, ...]) -> Pass:

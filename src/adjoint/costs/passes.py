@@ -78,6 +78,10 @@ class Spending:
         """That of the functions whose names are wanted."""
         return Spending(*({k: x for k, x in part.items() if wanted(k)} for part in self._parts()))
 
+    def names(self) -> list[str]:
+        """Of the functions that there are."""
+        return list(dict.fromkeys((*self.flops, *self.bytes)))
+
     def total(self) -> Pass:
         """The sum over all functions."""
         return Pass(*(sum(part.values()) for part in self._parts()))

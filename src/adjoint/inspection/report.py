@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjoint.inspection import spending
 from adjoint.inspection.blocks import Block
 from adjoint.inspection.circuits import Circuit, circuit
 from adjoint.inspection.findings import Finding, findings
@@ -22,6 +23,9 @@ from adjoint.inspection.row import Row
 from adjoint.inspection.sources import Source
 from adjoint.inspection.verdict import Line, verdict
 from adjoint.maps.matrices import Dense, LowRank
+
+if TYPE_CHECKING:
+    from adjoint.costs.counting import Cost
 
 WORST = 5
 
@@ -33,6 +37,7 @@ class Report:
     `name` is the model's; `parameters` counts what is tied once, `buffers` are numbers that are not learned, `arrays`
     says how many arrays there are, `dtypes` how many bytes of each. `rows` has a `Row` for each weight in the model's
     order, `skipped` the reason for everything else. `complete` is False where the inspection was interrupted.
+    `cost` is that of one example, where the model tells what it is given (see `aj.cost`), else None.
     `findings` is all that is at fault, the gravest first, `worst` the five worst weights, `verdict` three lines, each
     with its number. `seconds` is what it took, `recalled` how many rows came from the cache.
 
@@ -62,6 +67,7 @@ class Report:
     flow: tuple[Block, ...] = ()
     circuits: tuple[Circuit, ...] = ()
     heads: Mapping[str, Heads] = field(default_factory=dict, repr=False)
+    cost: Cost | None = None
 
     @property
     def nbytes(self) -> int:
@@ -152,6 +158,7 @@ class Report:
             "verdict": [line._asdict() for line in self.verdict],
             "findings": [found._asdict() for found in self.findings],
             "rows": [row.as_dict() for row in self.rows],
+            "cost": spending.as_dict(self.cost) if self.cost is not None else None,
             "circuits": [x.as_dict() for x in self.circuits],
             "skipped": dict(self.skipped),
         }

@@ -15,7 +15,7 @@ import numpy as np
 
 from adjoint.arrays.numpy.threads import single
 from adjoint.errors import SpectrumError
-from adjoint.inspection import remembered
+from adjoint.inspection import remembered, spending
 from adjoint.inspection.circuits import all_circuits
 from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row
@@ -48,7 +48,7 @@ def report(
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
-        circuits=circuits, heads=found.heads,
+        circuits=circuits, heads=found.heads, cost=spending.of(found.net),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from adjoint.inspection import spending
 from adjoint.inspection.row import Row
 from adjoint.inspection.table import figures
 from adjoint.interop.entries import listed
@@ -57,7 +58,16 @@ def text(shown: Any, width: int = 120) -> str:
 
 def screen(report: Report, sort: str | None = None, every: bool = False) -> Group:
     """Identity, verdict, the worst weights and why, the table; `every` weight where there are many."""
-    parts: list[Any] = [identity(report), "", verdict(report), "", worst(report), "", table(report, sort, every)]
+    parts: list[Any] = [
+        identity(report),
+        "",
+        verdict(report),
+        "",
+        worst(report),
+        "",
+        *_cost(report),
+        table(report, sort, every),
+    ]
     left = 0 if every else len(report.rows) - SHOWN
     if left > 0:
         parts.append(Text(f"… and {left} more", "dim"))
@@ -67,6 +77,11 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
 
         parts += ["", circuits(report.circuits)]
     return Group(*parts)
+
+
+def _cost(report: Report) -> list[Any]:
+    """What one example costs, where the model tells what it is given."""
+    return [spending.section(report.cost), ""] if report.cost is not None else []
 
 
 def identity(report: Report) -> Table:

@@ -57,6 +57,7 @@ class Sources:
     buffers: int = 0
     dtypes: dict[str, int] = field(default_factory=dict)
     arrays: int = 0
+    net: Any = None
     heads: dict[str, Heads] = field(default_factory=dict)
 
     @property
@@ -88,6 +89,7 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
     if hasattr(model, "named_parameters") and hasattr(model, "named_modules"):
         result = Sources(type(model).__name__, heads=attentions(model))
         _fill(result, _of_module(model))
+        result.net = model
         return result
     if isinstance(model, Mapping):
         result = Sources("arrays")

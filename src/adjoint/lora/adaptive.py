@@ -23,7 +23,12 @@ PARTS = ("lora_A", "lora_E", "lora_B")
 
 
 class ScheduleWarning(UserWarning):
-    """A schedule by which ranks are never given up, or not as many as were asked for."""
+    """A schedule by which ranks are never given up, or not as many as were asked for.
+
+    >>> import adjoint as aj
+    >>> issubclass(aj.lora.ScheduleWarning, UserWarning)
+    True
+    """
 
 
 class Allocator:

@@ -124,7 +124,14 @@ def merge(net: M) -> M:
 
 
 def unmerge(net: M) -> M:
-    """Put back the weights that were there before `merge`, to the bit; returns the network. See `merge`."""
+    """Put back the weights that were there before `merge`, to the bit; returns the network. See `merge`.
+
+    >>> import adjoint as aj
+    >>> net = aj.lora.add(aj.nn.MLP((2, 3, 1), rng=0), rank=1, init="gaussian", rng=0)
+    >>> W = net[0].base_layer.weight
+    >>> aj.lora.unmerge(aj.lora.merge(net))[0].base_layer.weight is W
+    True
+    """
     for layer in _found("unmerge", net).values():
         if layer.merged:
             layer.base_layer.weight = layer.original
