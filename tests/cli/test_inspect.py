@@ -153,3 +153,18 @@ def test_a_page(tmp_path: Path) -> None:
     assert json.loads(text)["parameters"] == 12_044
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         run(saved(tmp_path, ".npz"), "--html", tmp_path / "none" / "report.html")
+
+
+def test_a_sample_needs_a_network_that_it_passes_through(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((2, 4), np.float32))
+    code, text = run(saved(tmp_path, ".npz"), "--sample", tmp_path / "x.npy", width=100)
+    assert code == 1
+    assert "aj.open makes one" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"PK\x03\x04"])
+def test_a_sample_that_is_no_array_is_told(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.npy").write_bytes(data)
+    code, text = run(saved(tmp_path, ".npz"), "--sample", tmp_path / "x.npy")
+    assert code == 1
+    assert "--sample" in text

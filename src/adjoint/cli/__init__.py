@@ -192,6 +192,9 @@ def _inspect(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as a page, too, with every spectrum.")
     ] = None,
+    sample: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Examples (.npy), leading axis first: gradient flow, too.")
+    ] = None,
     trust_pickle: Annotated[bool, TRUST] = False,
 ) -> None:
     """Tell what is wrong with a model's weights: rank, conditioning, energy, faults, each with its number.
@@ -203,9 +206,14 @@ def _inspect(
     from adjoint.cli.inspected import show
 
     try:
-        whole = show(Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle, html)
+        whole = show(Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle, html, sample)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except (TypeError, ValueError) as error:
+        if sample is None:
+            raise
+        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
     if not whole:
         raise typer.Exit(130)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +15,10 @@ from rich.text import Text
 from adjoint import __version__
 from adjoint.costs import Cost, Growth, Pass, Polynomial, cost
 from adjoint.costs.subjects import laid_out
+from adjoint.costs.units import scaled
 from adjoint.interop.weights import bytes_told
 from adjoint.models.config import read_config
 from adjoint.nn.module import Module
-
-PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
 def show(
@@ -177,18 +175,6 @@ def figures(found: Cost) -> dict[str, Any]:
         ],
         "polynomial": _growth(growth) if isinstance(growth, Growth) else growth,
     }
-
-
-def scaled(x: int) -> str:
-    """A count in the unit that suits it.
-
-    >>> scaled(0), scaled(999), scaled(291_648_307_200)
-    ('0', '999', '292 G')
-    """
-    if x < 1000:
-        return str(x)
-    power = min(int(math.log10(x * 1.0005)) // 3, len(PREFIXES) - 1)
-    return f"{x / 1000**power:.3g} {PREFIXES[power]}"
 
 
 def _network(net: Module, source: str) -> str:

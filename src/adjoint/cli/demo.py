@@ -21,7 +21,7 @@ from adjoint.cli import report
 from adjoint.cli.blindness import Twins, named, twins, unlit
 from adjoint.cli.experiment import Experiment, cross_validated, perform
 from adjoint.cli.facts import gather
-from adjoint.inspection.table import figures, percent
+from adjoint.inspection.table import figures, percent, table
 from adjoint.interop.writing import write
 from adjoint.training import save
 
@@ -108,7 +108,7 @@ def screen(found: Experiment, pairs: list[Twins], folds: list[float]) -> Rendera
     """What was found, as one readable screen."""
     return Group(
         Padding(facts_of(found, folds), (1, 0)),
-        found.inspection.__rich__(),
+        table(found.inspection),
         Padding(Text(LEGEND, "dim"), (1, 0, 0, 0)),
         Padding(blindness(found, pairs), (1, 0)),
     )

@@ -12,7 +12,8 @@ from adjoint import nn
 from adjoint.checks import Report, check
 from adjoint.costs import Cost, cost
 from adjoint.data import Dataset, digits
-from adjoint.inspection import Depth, Inspection, gradient_flow, inspect
+from adjoint.inspection import Depth, gradient_flow, inspect
+from adjoint.inspection import Report as Inspection
 from adjoint.ops.losses import cross_entropy
 from adjoint.ops.reductions import softmax
 from adjoint.optim import AdamW
@@ -150,7 +151,7 @@ def perform(epochs: int, seed: int, tell: Callable[[str], object], progress: boo
         logits=logits,
         confusion=np.asarray(confusion_matrix(logits, test.y)),
         check=found,
-        inspection=inspect(run.net, test.x, POINTS),
+        inspection=inspect(run.net, test.x, POINTS, progress=False),
         untrained=gradient_flow(initial, test.x, POINTS),
         cost=cost(initial, (BATCH, 64)),
     )

@@ -45,7 +45,7 @@ def gather(
             "points": settings.POINTS,
             "layers": found.inspection.layers,
             "network": found.inspection.network,
-            "gradient_flow": {"trained": found.inspection.flow, "untrained": found.untrained},
+            "gradient_flow": {"trained": found.inspection.depths, "untrained": found.untrained},
             "cost": {"batch_size": settings.BATCH, **plain(found.cost)},
             "twins": pairs,
             "unlit": dark,

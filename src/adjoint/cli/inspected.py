@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.rule import Rule
@@ -25,15 +27,17 @@ def show(
     cache: bool = True,
     trust_pickle: bool = False,
     html: Path | None = None,
+    sample: Path | None = None,
 ) -> bool:
     """Print the report on what a source holds; whether it is whole, as it is not where Ctrl-C ended it.
 
-    `html` is where it is written as a page, too. Raises what `aj.open` raises, and OSError where `html` cannot be
-    written.
+    `html` is where it is written as a page, too; `sample` a file with an array of examples. Raises what `aj.open`
+    raises, ValueError for a sample that is none, and OSError where `html` cannot be written.
     """
     if html is not None and not html.parent.is_dir():
         raise FileNotFoundError(f"--html {html}: there is no folder {html.parent}.")
-    report = inspect(source, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
+    x = None if sample is None else examples(sample)
+    report = inspect(source, x, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
     if html is not None:
         report.to_html(html)
     if as_json:
@@ -50,3 +54,11 @@ def show(
     if html is not None:
         console.print("", Text("page  ", "dim").append(str(html), "default"), soft_wrap=True, sep="\n")
     return report.complete
+
+
+def examples(path: Path) -> Any:
+    """The array of a .npy file, mapped; ValueError for a file that is none, and for arrays of Python's objects."""
+    try:
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except (EOFError, ValueError) as error:
+        raise ValueError(f"--sample {path}: not a .npy file with an array of numbers: {error}") from error

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from adjoint.costs import Cost, Roofline
 from adjoint.costs.planning import LAYOUTS
+from adjoint.costs.units import seconds
 from adjoint.interop.weights import bytes_told
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
@@ -70,15 +71,3 @@ def expected(found: Cost) -> Text:
         f"forward {seconds(told.forward)}, backward {seconds(told.backward)}, AdamW {seconds(told.step)}",
         (f"\n  forward: {share:.0%} of it bound by memory, {1 - share:.0%} by compute", "dim"),
     )
-
-
-def seconds(x: float) -> str:
-    """A time with three figures.
-
-    >>> seconds(0.00123), seconds(2.5), seconds(0.0)
-    ('1.23 ms', '2.5 s', '0 s')
-    """
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if x >= size:
-            return f"{x / size:,.3g} {unit}"
-    return f"{x / 1e-9:,.3g} ns" if x else "0 s"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adjoint.arrays.numpy.threads import cores
 from adjoint.costs.passes import Pass
+from adjoint.interop.writing import write
 
 if TYPE_CHECKING:
     from adjoint.costs.counting import Cost
@@ -72,7 +71,7 @@ class Roofline:
         from adjoint.costs.measuring import matmul_gflops, triad_gbs
 
         rates = {dtype: 1e9 * matmul_gflops(dtype)[0] for dtype in MEASURED}
-        return cls(processor(), rates, 1e9 * triad_gbs(ARRAY, _cores()))
+        return cls(processor(), rates, 1e9 * triad_gbs(ARRAY, cores()))
 
     @classmethod
     def remembered(cls) -> Roofline | None:
@@ -93,18 +92,10 @@ class Roofline:
         where = _file()
         if where is None:
             return False
+        told = {"version": VERSION, **asdict(self), "flops": dict(self.flops)}
         try:
-            where.parent.mkdir(parents=True, exist_ok=True)
-            handle, path = tempfile.mkstemp(dir=where.parent, suffix=".tmp")
+            write(str(where), json.dumps(told).encode())
         except OSError:
-            return False
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"version": VERSION, **asdict(self), "flops": dict(self.flops)}, file)
-            os.replace(path, where)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
             return False
         return True
 
@@ -179,14 +170,10 @@ def processor() -> str:
     try:
         for text in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if text.startswith("model name"):
-                return f"{text.partition(':')[2].strip()} × {_cores()}"
+                return f"{text.partition(':')[2].strip()} × {cores()}"
     except OSError:
         pass
-    return f"{platform.processor() or platform.machine()} × {_cores()}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{platform.processor() or platform.machine()} × {cores()}"
 
 
 def _number(x: object) -> bool:
@@ -197,4 +184,4 @@ def _file() -> Path | None:
     from adjoint.inspection.remembered import folder
 
     where = folder()
-    return None if where is None else where.parent / "roofline.json" if where.name == "weights" else where
+    return None if where is None else where.parent / "roofline.json"

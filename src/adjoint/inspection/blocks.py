@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-UNKNOWN = math.nan
+from adjoint.inspection.row import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,9 @@ class Block:
     where it is exact). `growth`: ‖J‖_F/√m for m output numbers, how much a gradient of random direction grows on its
     way back through the block. `product`: that of the growths from the network's output back to the block's input,
     `most` that of the σ₁. `factor`: its growth over the typical (geometric median) block's. `saturated`: the share of
-    outputs of sigmoid and tanh in it whose slope is below 1/50 of the largest there, `dead` the share of ReLUs in it
-    that are zero at all examples; NaN where it has none. `verdict` is what is wrong with it in a word or two, "" where
+    outputs of `Sigmoid` and `Tanh` modules in it whose slope is below 1/50 of the steepest, `dead` the share of the
+    outputs of `ReLU` modules in it that are zero at all examples; NaN where it has none, and `dead` where the examples
+    are fewer than 8. `verdict` is what is wrong with it in a word or two, "" where
     nothing is: "explodes", "vanishes", "saturated", "dead".
 
     >>> Block("h.0", "Block", 1.0, 0.5, 0.4, norm=2.0, gain=1.2).gradient
@@ -44,18 +43,3 @@ class Block:
     saturated: float = UNKNOWN
     dead: float = UNKNOWN
     verdict: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and texts; what cannot be told is None, an infinite number "inf"."""
-        return {key: plain(value) for key, value in asdict(self).items()}
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: None for NaN, "inf" for what is infinite, lists for tuples.
-
-    >>> plain((math.nan, math.inf, 1.0))
-    [None, 'inf', 1.0]
-    """
-    if isinstance(value, float):
-        return None if math.isnan(value) else "inf" if value == math.inf else "-inf" if value == -math.inf else value
-    return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,6 @@ class Circuit:
     method: str = "none"
     bound: float = UNKNOWN
     left_out: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and texts; what cannot be told is None."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {k: _plain(v) for k, v in told.items()}
 
 
 def circuits(heads: Heads) -> list[Circuit]:
@@ -163,9 +158,3 @@ def all_circuits(found: Mapping[str, Heads], stopped: Any = lambda: False) -> tu
     except (Stopped, KeyboardInterrupt):
         pass
     return tuple(told)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

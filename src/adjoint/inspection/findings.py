@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.inspection.blocks import Block
 from adjoint.inspection.row import Row
 
 PEERS = 3  # weights of one shape and role that are compared among themselves
@@ -68,6 +69,28 @@ def _judged(row: Row, scale: tuple[float, str] | None) -> tuple[float, str]:
         held = f"{row.k99} of {min(row.matrix):,} directions hold 99 % of the energy"
         told.append((1.0 + 0.5 / row.k99, held))
     return max((gravity for gravity, _ in told), default=0.0), "; ".join(text for _, text in told)
+
+
+def flowing(blocks: Sequence[Block]) -> list[Finding]:
+    """The blocks that gradients meet something at fault in, as `adjoint.inspection.flow_by_block` judges them.
+
+    >>> [found.told for found in flowing([Block("h.1", "Block", 1.0, 9.0, 1.0, factor=9.0, verdict="explodes")])]
+    ['gradients explode in it: they grow 9.00 times as much as in the typical block']
+    """
+    from adjoint.inspection.table import figures
+
+    typical = "the typical block"
+    told = {
+        "explodes": lambda x: f"gradients explode in it: they grow {figures(x.factor)} times as much as in {typical}",
+        "vanishes": lambda x: f"gradients vanish in it: they grow 1/{figures(1 / x.factor)} as much as in {typical}",
+        "saturated": lambda x: f"{x.saturated:.0%} of its sigmoids and tanhs are saturated: hardly any gradient passes",
+        "dead": lambda x: f"{x.dead:.0%} of its ReLUs are zero at all examples: no gradient passes them",
+    }  # fmt: skip
+    return [
+        Finding(x.name, 2.0 + (min(abs(math.log10(x.factor)), 9.0) / 10.0 if x.factor > 0 else 0.9), told[x.verdict](x))
+        for x in blocks
+        if x.verdict
+    ]
 
 
 def near_by_chance(row: Row) -> bool:

@@ -1,4 +1,4 @@
-"""`aj.inspect` without a sample: the report on the weights of a network."""
+"""The report on a network: its weights, and with a sample what its layers and blocks do there."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import numpy as np
 from adjoint.inspection import spending
 from adjoint.inspection.blocks import Block
 from adjoint.inspection.circuits import Circuit, circuit
-from adjoint.inspection.findings import Finding, findings
+from adjoint.inspection.findings import Finding, findings, flowing
+from adjoint.inspection.flow import Depth
 from adjoint.inspection.heads import Heads
 from adjoint.inspection.layers import Layer
-from adjoint.inspection.row import Row
+from adjoint.inspection.row import Row, plain
 from adjoint.inspection.sources import Source
 from adjoint.inspection.verdict import Line, verdict
 from adjoint.maps.matrices import Dense, LowRank
@@ -32,14 +33,17 @@ WORST = 5
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` found in the weights of a network. Printed, it is one screen.
+    """What `inspect` found in a network. Printed, it is one screen.
 
     `name` is the model's; `parameters` counts what is tied once, `buffers` are numbers that are not learned, `arrays`
     says how many arrays there are, `dtypes` how many bytes of each. `rows` has a `Row` for each weight in the model's
     order, `skipped` the reason for everything else. `complete` is False where the inspection was interrupted.
-    `cost` is that of one example, where the model tells what it is given (see `aj.cost`), else None.
-    `findings` is all that is at fault, the gravest first, `worst` the five worst weights, `verdict` three lines, each
-    with its number. `seconds` is what it took, `recalled` how many rows came from the cache.
+    `cost` is that of one example, where the model tells what it is given (see `aj.cost`), else None. `circuits` are
+    those of attention heads whose weights have usual names. With a sample, `layers` has every layer as the linear map
+    that is its derivative there, `network` the whole (None where its input is not made of floating numbers), `depths`
+    the Jacobian from each depth to the output, `flow` how gradients pass block by block. `findings` is all that is at
+    fault, the gravest first, `worst` the five worst, `verdict` three lines, each with its number. `seconds` is what the
+    weights took, `recalled` how many rows came from the cache.
 
     >>> import numpy as np, adjoint as aj
     >>> report = aj.inspect({"fc.weight": np.diag([2.0, 1.0, 0.0]), "fc.bias": np.ones(3)}, cache=False)
@@ -64,6 +68,7 @@ class Report:
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
     layers: tuple[Layer, ...] = ()
     network: Layer | None = None
+    depths: tuple[Depth, ...] = ()
     flow: tuple[Block, ...] = ()
     circuits: tuple[Circuit, ...] = ()
     heads: Mapping[str, Heads] = field(default_factory=dict, repr=False)
@@ -77,11 +82,11 @@ class Report:
     @cached_property
     def findings(self) -> list[Finding]:
         """All that is at fault, the gravest first."""
-        return findings(self.rows)
+        return sorted([*findings(self.rows), *flowing(self.flow)], key=lambda found: -found.gravity)
 
     @property
     def worst(self) -> list[Finding]:
-        """The five worst weights; fewer where fewer are at fault."""
+        """The five worst weights and blocks; fewer where fewer are at fault."""
         return self.findings[:WORST]
 
     @cached_property
@@ -159,7 +164,11 @@ class Report:
             "findings": [found._asdict() for found in self.findings],
             "rows": [row.as_dict() for row in self.rows],
             "cost": spending.as_dict(self.cost) if self.cost is not None else None,
-            "circuits": [x.as_dict() for x in self.circuits],
+            "flow": plain(self.flow),
+            "layers": plain(self.layers),
+            "network": plain(self.network),
+            "depths": plain(self.depths),
+            "circuits": plain(self.circuits),
             "skipped": dict(self.skipped),
         }
 
@@ -167,7 +176,7 @@ class Report:
         """Write the report as one page of HTML that holds all it shows, and give its path.
 
         It opens from disk without a network, light or dark, with a table that sorts and filters, every spectrum, and
-        figures to be saved as SVG, PNG or CSV. Written beside its place and moved there when whole; OSError where that
+        figures to be saved as SVG, PNG or CSV. Written whole or not at all, missing folders made; OSError where that
         cannot be.
 
         >>> import tempfile, numpy as np, adjoint as aj
@@ -175,9 +184,12 @@ class Report:
         ...     aj.inspect({"w": np.eye(3)}, cache=False).to_html(f"{folder}/report.html").name
         'report.html'
         """
-        from adjoint.inspection.html import render, save
+        from adjoint.inspection.html import render
+        from adjoint.interop.writing import write
 
-        return save(path, render(self))
+        goal = Path(path)
+        write(goal, render(self).encode())
+        return goal
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame, a column a figure; ImportError where pandas is missing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 UNKNOWN = math.nan
@@ -94,7 +94,7 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and texts; what cannot be told is None, an infinite number "inf"."""
-        own = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        own = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
         return {**own, "parameters": self.parameters, "nullity": self.nullity, "lost": self.lost}
 
     @classmethod
@@ -121,9 +121,14 @@ class Row:
         return cls(**values)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Places):
-        return {"count": value.count, "first": list(value.first)}
+def plain(value: Any) -> Any:
+    """A record or a part of it as JSON has it: None for NaN, "inf" for what is infinite, lists for tuples.
+
+    >>> plain((math.nan, math.inf, Places(1, (2,))))
+    [None, 'inf', {'count': 1, 'first': [2]}]
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, float):
-        return None if math.isnan(value) else "inf" if value == math.inf else value
-    return [_plain(x) for x in value] if isinstance(value, tuple) else value
+        return None if math.isnan(value) else "inf" if value == math.inf else "-inf" if value == -math.inf else value
+    return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value

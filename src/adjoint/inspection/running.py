@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.arrays.numpy.threads import single
+from adjoint.arrays.numpy.threads import cores, single
 from adjoint.errors import SpectrumError
 from adjoint.inspection import remembered, spending
 from adjoint.inspection.circuits import all_circuits
@@ -38,7 +37,7 @@ def report(
     where = remembered.folder() if cache else None
     work = Work(found, where)
     with _bar(progress, sum(_cost(x) for x in found.weights)) as advance:
-        complete = work.run(jobs or _cores(), advance)
+        complete = work.run(jobs or cores(), advance)
     skipped = found.skipped | work.failed
     if not complete:
         skipped |= {x.name: "interrupted before it was examined" for x in found.weights if x.name not in work.rows}
@@ -139,10 +138,6 @@ def _nbytes(source: Source) -> int:
 
 def _working(source: Source) -> int:
     return working_bytes(*source.matrix, dtype_of(source.dtype))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

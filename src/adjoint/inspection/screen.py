@@ -72,6 +72,14 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
     if left > 0:
         parts.append(Text(f"… and {left} more", "dim"))
     parts += ["", Text(legend(report), "dim")]
+    if report.layers:
+        from adjoint.inspection.table import table as layers
+
+        parts += ["", Text("Layers at the sample", "bold cyan"), layers(report)]
+    if report.flow:
+        from adjoint.inspection.blocks_screen import flow
+
+        parts += ["", flow(report.flow)]
     if report.circuits:
         from adjoint.inspection.circuits_screen import circuits
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from adjoint.costs.units import scaled, seconds
 from adjoint.interop.weights import bytes_told
 from adjoint.nn.module import Module
 
@@ -68,7 +69,7 @@ def bound(found: Cost) -> str:
     except ValueError as error:
         return str(error)
     side = "compute" if found.forward.intensity >= ridge else "memory"
-    return f"bound by {side} here, {told.forward:.3g} s forward and {told.backward:.3g} s backward at least"
+    return f"bound by {side} here, {seconds(told.forward)} forward and {seconds(told.backward)} backward at least"
 
 
 def section(found: Cost) -> Table:
@@ -77,8 +78,8 @@ def section(found: Cost) -> Table:
     one, back = found.forward, found.backward
     given = "×".join(map(str, found.inputs[0]))
     work = (
-        f"{counted(one.matmul_flops)} FLOPs in products forward ({counted(one.multiply_adds)} multiply-adds), "
-        f"{counted(back.matmul_flops)} backward, for {given}"
+        f"{scaled(one.matmul_flops)} FLOPs in products forward ({scaled(one.multiply_adds)} multiply-adds), "
+        f"{scaled(back.matmul_flops)} backward, for {given}"
     )
     products = [x for x in found.components if x.forward.matmul_flops]
     products.sort(key=lambda x: -x.forward.matmul_flops)
@@ -105,15 +106,3 @@ def as_dict(found: Cost) -> dict[str, Any]:
         "layers": [{"name": x.name, "kind": x.kind, **both(x)} for x in found.layers],
         "overtakes": crossing(found) or None,
     }
-
-
-def counted(x: int) -> str:
-    """A count in the unit that suits it.
-
-    >>> counted(12), counted(291_648_307_200)
-    ('12', '292 G')
-    """
-    size, units = float(x), ["", "k", "M", "G", "T", "P", "E"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.3g} {units[0]}".rstrip()

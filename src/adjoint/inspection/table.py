@@ -1,4 +1,4 @@
-"""An inspection as a table of text, in 80 columns or more."""
+"""The layers at a sample as a table of text, in 80 columns or more."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from adjoint.arrays.dispatch import Shape
 from adjoint.inspection.layers import Layer
 
 if TYPE_CHECKING:
-    from adjoint.inspection.network import Inspection
+    from adjoint.inspection.report import Report
 
 
-def table(inspection: Inspection) -> Table:
+def table(report: Report) -> Table:
     """A row a layer; the last column is the norm of the Jacobian from the layer's output to the network's."""
     result = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
     result.add_column("layer", no_wrap=True)
     for header in ("map", "params", "rank", "nullity", "hides", "σ₁", "cond", "to output"):
         result.add_column(header, justify="right", no_wrap=True)
-    norms = {depth.name: depth.norm for depth in inspection.flow}
-    for layer in inspection.layers:
-        result.add_row(named(layer), *cells(layer), figures(norms[layer.name]))
-    if inspection.network is not None:
+    norms = {depth.name: depth.norm for depth in report.depths}
+    for layer in report.layers:
+        result.add_row(named(layer), *cells(layer), figures(norms[layer.name]) if layer.name in norms else "–")
+    if report.network is not None:
         result.add_section()
-        result.add_row(Text("network", "bold"), *cells(inspection.network), "", style="bold")
+        result.add_row(Text("network", "bold"), *cells(report.network), "", style="bold")
     return result
 
 

@@ -77,6 +77,8 @@ class Watched:
 class Call:
     """One call of a module: its name, the module, what went in and what came out.
 
+    `input` is its first argument; `function` the module as a function of that one, the others held.
+
     `nth`: its number among the calls of that name, from 0. `level`: how many modules it is inside of. `finished`: its
     place in the order in which calls ended.
     """
@@ -86,6 +88,7 @@ class Call:
     nth: int
     level: int
     input: Any
+    function: Callable[[Any], Any]
     output: Any = None
     finished: int = 0
 
@@ -96,14 +99,16 @@ class Call:
 
 
 def calls(net: Module, x: Array) -> tuple[Any, list[Call]]:
-    """(net(x), the calls of modules that map one floating array to another, in the order in which they began)."""
+    """(net(x), the calls of modules that map a floating array to another, in the order in which they began)."""
     seen: list[Call] = []
     unfinished: list[Call] = []
     modules = dict(evaluated(net).named_modules())
 
     def record(name: str, module: Module, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         nth = sum(entry.name == name for entry in seen)
-        entry = Call(name, modules[name], nth, len(unfinished), args[0] if len(args) == 1 else None)
+        given: Callable[..., Any] = functools.partial(modules[name], **getattr(call, "keywords", {}))
+        first, *others = args or (None,)
+        entry = Call(name, modules[name], nth, len(unfinished), first, lambda x: given(x, *others))
         seen.append(entry)
         unfinished.append(entry)
         entry.output = call(*args)

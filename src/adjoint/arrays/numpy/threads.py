@@ -25,6 +25,15 @@ def blas() -> Any:
     return found[0] if found else None
 
 
+def cores() -> int:
+    """How many logical cores this process may run on.
+
+    >>> cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pool(workers: int) -> ThreadPoolExecutor:
     """The threads beside the caller's own; a forked process has none of its parent's."""
     return _pool(workers, os.getpid())

@@ -1,6 +1,5 @@
 """The report as one page of HTML: everything in it, nothing fetched, light and dark, by mouse or keyboard."""
 
 from adjoint.inspection.html.page import render
-from adjoint.inspection.html.saving import save
 
-__all__ = ["render", "save"]
+__all__ = ["render"]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-UNITS = ("", " k", " M", " G", " T", " P", " E")
 
 
 @dataclass(frozen=True)
@@ -46,19 +45,6 @@ def power(exponent: int) -> str:
     ('10⁻³', '1', '100')
     """
     return f"{10**exponent}" if 0 <= exponent <= 2 else f"10{str(exponent).translate(SUPERSCRIPTS)}"
-
-
-def amount(value: float) -> str:
-    """A count with its thousands in a letter.
-
-    >>> amount(0), amount(999), amount(1234), amount(2.5e9)
-    ('0', '999', '1.23 k', '2.50 G')
-    """
-    if value < 999.5:
-        return f"{value:.3g}"
-    step = min(int(math.log10(value * 1.0005) / 3), len(UNITS) - 1)
-    scaled = value / 1000.0**step
-    return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{UNITS[step]}"
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:

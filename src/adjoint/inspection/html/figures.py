@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from adjoint.costs.components import Component
 from adjoint.costs.growth import Growth
-from adjoint.inspection.html.drawing import Log, amount, box, line, power, svg, table, text
+from adjoint.costs.units import scaled
+from adjoint.inspection.html.drawing import Log, box, line, power, svg, table, text
 from adjoint.inspection.row import Row
 from adjoint.inspection.screen import plain
 from adjoint.inspection.table import figures
@@ -92,7 +93,7 @@ def components(found: Sequence[Component], name: str = "cost-by-component") -> F
             text(150, top + 12, part.name, "name", "end"),
             box(160, top, forward, 16, "c0"),
             box(160 + forward, top, backward, 16, "c0 pale"),
-            text(166 + forward + backward, top + 12, amount(total), "tick"),
+            text(166 + forward + backward, top + 12, scaled(total), "tick"),
         ]
     parts += [box(160, 6, 10, 10, "c0"), text(175, 15, "forward", "tick")]
     parts += [box(230, 6, 10, 10, "c0 pale"), text(245, 15, "backward", "tick")]

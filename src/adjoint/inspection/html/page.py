@@ -81,8 +81,7 @@ def render(report: Report) -> str:
 
 def _sections(report: Report) -> dict[str, Section | None]:
     """What the report has beside its weights, None where it has none of it."""
-    spent, blocks, heads = (getattr(report, name, None) for name in ("cost", "flow", "circuits"))
-    counted = spent if isinstance(spent, Cost) else getattr(spent, "cost", None)
+    counted, blocks, heads = report.cost, report.flow, report.circuits
     growth = _growth(counted) if counted is not None else None
     return {
         "cost": sections.cost(counted) if counted is not None else None,

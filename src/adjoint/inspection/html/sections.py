@@ -9,9 +9,9 @@ from typing import Any
 from adjoint.costs.components import Component, LayerCost
 from adjoint.costs.counting import Cost
 from adjoint.costs.growth import Growth
+from adjoint.costs.units import scaled
 from adjoint.inspection.html import figures as drawn
 from adjoint.inspection.html.columns import Cell, Column, columns
-from adjoint.inspection.html.drawing import amount
 
 FLOPS = "Additions and multiplications of the forward pass, one each."
 PASSES = (
@@ -129,9 +129,9 @@ def cost(found: Cost) -> Section:
     one, back = found.forward, found.backward
     shapes = " and ".join("×".join(map(str, shape)) for shape in found.inputs)
     told = (
-        f"An input of {shapes or 'no'} numbers takes {amount(one.flops)} FLOPs forward (in matrix products "
-        f"{amount(one.multiply_adds)} multiply-adds, two FLOPs each) and {amount(back.flops)} backward. The forward "
-        f"pass moves {amount(one.bytes)} bytes: an intensity of {one.intensity:.3g} FLOPs a byte."
+        f"An input of {shapes or 'no'} numbers takes {scaled(one.flops)} FLOPs forward (in matrix products "
+        f"{scaled(one.multiply_adds)} multiply-adds, two FLOPs each) and {scaled(back.flops)} backward. The forward "
+        f"pass moves {scaled(one.bytes)} bytes: an intensity of {one.intensity:.3g} FLOPs a byte."
     )
     parts = records(COMPONENTS, [Spent.of(x) for x in found.components], ("kind", "parameters"))
     return Section(
