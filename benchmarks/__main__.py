@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("tape", "mlp_step", "cnn_step", "gpt_step", "jacobian", "attention", "startup")
+NAMES = ("tape", "mlp_step", "cnn_step", "gpt_step", "jacobian", "attention", "inspect_model", "lora_step", "startup")
 
 
 def main() -> None:
