@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from adjoint.inspection.heads import Heads
 from adjoint.inspection.row import UNKNOWN
-from adjoint.inspection.weight import Stopped, tolerance
+from adjoint.inspection.weight import tolerance
 from adjoint.maps.matrices import LowRank
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum
 
@@ -147,14 +148,17 @@ def _figures(values: np.ndarray, bound: float, shape: tuple[int, int], eps: floa
     }
 
 
-def all_circuits(found: Mapping[str, Heads], stopped: Any = lambda: False) -> tuple[Circuit, ...]:
-    """The circuits of all attentions, in order; what is known where `stopped()` says so."""
-    told: list[Circuit] = []
-    try:
-        for heads in found.values():
-            if stopped():
-                raise Stopped
-            told += circuits(heads)
-    except (Stopped, KeyboardInterrupt):
-        pass
-    return tuple(told)
+def all_circuits(found: Mapping[str, Heads], jobs: int) -> tuple[Circuit, ...]:
+    """The circuits of all attentions, in order, `jobs` attentions at the same time; none where Ctrl-C ended it.
+
+    Each in a BLAS of one thread is best: see `adjoint.arrays.numpy.threads.single`.
+
+    >>> all_circuits({}, 2)
+    ()
+    """
+    with ThreadPoolExecutor(jobs, "adjoint-circuits") as pool:
+        try:
+            return tuple(told for each in pool.map(circuits, found.values()) for told in each)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            return ()

@@ -43,7 +43,7 @@ def report(
         skipped |= {x.name: "interrupted before it was examined" for x in found.weights if x.name not in work.rows}
     rows = tuple(work.rows[x.name] for x in found.weights if x.name in work.rows)
     with single():
-        circuits = all_circuits(found.heads) if complete else ()
+        circuits = all_circuits(found.heads, jobs or cores()) if complete else ()
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import losses
+from adjoint.arrays.numpy.normalization import LEAST, in_parts, serves
 from adjoint.arrays.numpy.updates import composed
 
 _sum: Any = np.add.reduce
@@ -44,12 +45,7 @@ def softmax_residual(logits: Any, target: Any, axis: int, ignore_index: int = -1
     counts = counted("cross_entropy", target, ignore_index)
     if counts is not None:
         return composed(losses.softmax_residual)(logits, target, axis, ignore_index)
-    top = _max(logits, axis, None, None, True)
-    p = np.exp(logits - top)
-    total = _sum(p, axis, None, None, True)
-    p /= total
-    lse = np.log(total)
-    lse += top
+    p, lse = _softmax(logits, axis)
     share = p.dtype.type(1.0 / target.size if target.size else math.nan)
     if len(logits.shape) == 2:
         rows = np.arange(len(target))
@@ -60,6 +56,23 @@ def softmax_residual(logits: Any, target: Any, axis: int, ignore_index: int = -1
     each = np.squeeze(lse - np.take_along_axis(logits, place, axis), axis)
     np.put_along_axis(p, place, np.take_along_axis(p, place, axis) - 1, axis)
     return each, p, share
+
+
+def _softmax(logits: Any, axis: int) -> tuple[Any, Any]:
+    """softmax(x) and log Σ eˣ along an axis, which is kept."""
+    if logits.ndim == 2 and axis in (1, -1) and serves(logits) and logits.shape[1] >= LEAST:
+        from adjoint.arrays.numpy import loss_kernels as kernels
+
+        p, lse = np.empty_like(logits), np.empty(len(logits), logits.dtype)
+        in_parts(kernels.softmax, (logits, p, lse))
+        return p, lse[:, None]
+    top = _max(logits, axis, None, None, True)
+    p = np.exp(logits - top)
+    total = _sum(p, axis, None, None, True)
+    p /= total
+    lse = np.log(total)
+    lse += top
+    return p, lse
 
 
 def gaussian_nll_loss(x: Any, target: Any, var: Any, *args: Any, **options: Any) -> Any:
