@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,9 @@ SURROUNDINGS = {
 }
 for name, value in SURROUNDINGS.items():
     os.environ.setdefault(name, value)
+
+# A job in the background may begin with Ctrl-C ignored; the tests of interruptions need it heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first example may compile a kernel, so neither the time of one nor that of generating them says anything.
 settings.register_profile(
