@@ -50,14 +50,16 @@ def test_one_screen_of_gpt2(written: Any) -> None:
 
 
 def test_layouts_over_devices(written: Any) -> None:
-    code, told = run(written(GPT2), "--batch", 8, "--devices", 8, "--memory", "2GB", "--link", "50GB", width=120)
-    lines = [line.split() for line in told.splitlines()]
+    code, told = run(written(GPT2), "--batch", 8, "--devices", 8, "--memory", "2GB", "--link", "50GB")
     found = aj.cost(GPT2, batch=8)
     assert code == 0
-    fits = {line[0]: line for line in lines if line and line[0] in {"data", "zero1", "zero2", "fsdp", "tensor"}}
-    assert len(fits) == 5
-    for layout, line in fits.items():
-        assert ("yes" in line) == found.plan(8, layout).fits(2e9)
+    assert max(map(len, told.splitlines())) <= 80
+    lines = [line.split() for line in told.splitlines()]
+    layouts = next(line[3:] for line in lines if line[:3] == ["each", "of", "8"])
+    fits = next(line[3:] for line in lines if line[:3] == ["fits", "2", "GB"])
+    assert layouts == ["data", "zero1", "zero2", "fsdp", "tensor", "pipeline"]
+    for layout, told in zip(layouts, fits, strict=True):
+        assert told == ("yes" if found.plan(8, layout).fits(2e9) else "no")
 
 
 def test_json_has_the_whole(written: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from rich.table import Table
 from rich.text import Text
 
 from adjoint.costs import Cost, Roofline
-from adjoint.costs.planning import LAYOUTS
+from adjoint.costs.planning import LAYOUTS, Plan
 from adjoint.costs.units import seconds
 from adjoint.interop.weights import bytes_told
 
@@ -29,26 +30,34 @@ def nbytes(told: str) -> float:
 
 
 def layouts(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> Table:
-    """A line a layout; one that the network cannot have says why."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    table.add_column(f"of {devices}", no_wrap=True)
-    times = ["takes"] if link is not None else []
-    fits = [f"fits {bytes_told(int(memory))}"] if memory is not None else []
-    for header in ("weights", "gradients", "AdamW", "activations", "all", *fits, "sends", *times, "waits"):
-        table.add_column(header, justify="right", no_wrap=True)
+    """A column a layout; a dash where the network cannot have it, and why."""
+    plans: dict[str, Plan | None] = {}
     for layout in LAYOUTS:
         try:
-            plan = found.plan(devices, layout, link=link)
+            plans[layout] = found.plan(devices, layout, link=link)
         except ValueError:
-            table.add_row(Text(layout, "dim"), Text("too few blocks", "dim"))
-            continue
-        row = [bytes_told(x) for x in (plan.weights, plan.gradients, plan.optimizer, plan.activations, plan.memory)]
-        if memory is not None:
-            row.append("[green]yes[/]" if plan.fits(memory) else "[red]no[/]")
-        row.append(bytes_told(plan.traffic))
-        if plan.link_seconds is not None:
-            row.append(seconds(plan.link_seconds))
-        table.add_row(layout, *row, f"{plan.bubble:.0%}" if plan.bubble else "–")
+            plans[layout] = None
+    lines: dict[str, Callable[[Plan], str]] = {
+        "weights": lambda plan: bytes_told(plan.weights),
+        "gradients": lambda plan: bytes_told(plan.gradients),
+        "AdamW": lambda plan: bytes_told(plan.optimizer),
+        "activations": lambda plan: bytes_told(plan.activations),
+        "all": lambda plan: bytes_told(plan.memory),
+    }
+    if memory is not None:
+        lines[f"fits {bytes_told(int(memory))}"] = lambda plan: "[green]yes[/]" if plan.fits(memory) else "[red]no[/]"
+    lines["sends a step"] = lambda plan: bytes_told(plan.traffic)
+    if link is not None:
+        lines["takes"] = lambda plan: seconds(plan.link_seconds or 0.0)
+    lines["waits"] = lambda plan: f"{plan.bubble:.0%}" if plan.bubble else "–"
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
+    table.add_column(f"each of {devices}", no_wrap=True)
+    for layout in LAYOUTS:
+        table.add_column(layout, justify="right", no_wrap=True)
+    for name, told in lines.items():
+        table.add_row(name, *["–" if plan is None else told(plan) for plan in plans.values()])
+    if None in plans.values():
+        table.caption = "–: the network has too few blocks for as many devices"
     return table
 
 
