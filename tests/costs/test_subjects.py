@@ -48,6 +48,9 @@ def test_components_add_up_to_the_whole(name: str, batch: int) -> None:
     assert products["other"] == products["norms"] == 0
     assert found.memory.checkpointed is not None
     assert found.memory.checkpointed.kept < found.memory.passes.kept
+    for part in (*found.components, *found.operations):
+        for side in (part.forward, part.backward):
+            assert min(side.flops, side.matmul_flops, side.bytes) >= 0
 
 
 @pytest.mark.parametrize("make", ["resnet18", "MobileNet", "MobileNetV2"])

@@ -113,7 +113,8 @@ def by_component(calls: Sequence[Call], spent: Sequence[Spending], whole: Spendi
 
     A call's own part is what the calls inside it leave. In an attention, products with weights are projections, and the
     rest (products of queries, keys and values, the softmax, rotations) scores. What a module adds up around those
-    inside it is `other`; in a network without attention so is all that is no product.
+    inside it is `other`, as is all that a stack of blocks does itself, and in a network without attention all that is
+    no product.
     """
     found: dict[str, Spending] = {}
     places = {id(call): k for k, call in enumerate(calls)}
@@ -143,7 +144,7 @@ def _parted(call: Call, own: Spending, transformer: bool) -> list[tuple[str, Spe
         return [(HEAD, own)]
     if "Conv" in kind:
         return [(CONVOLUTIONS, own)]
-    if not transformer and not any(own.products.values()):
+    if not any(own.products.values()) and (not transformer or _stacks(call)):
         return [(OTHER, own)]
     sums = own.only(lambda name: bool(call.inside) and name in _SUMS)
     rest = own - sums
@@ -155,6 +156,11 @@ def _parted(call: Call, own: Spending, transformer: bool) -> list[tuple[str, Spe
 
 def _attends(call: Call) -> bool:
     return bool(_ATTENTION.search(call.name) or _ATTENTION.search(type(call.module).__name__))
+
+
+def _stacks(call: Call) -> bool:
+    """Whether it calls modules that have attentions inside."""
+    return any(not _attends(inner) and (_stacks(inner) or any(map(_attends, inner.inside))) for inner in call.inside)
 
 
 def told(calls: Sequence[Call], backward: Sequence[Spending]) -> tuple[LayerCost, ...]:

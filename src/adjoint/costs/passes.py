@@ -11,6 +11,9 @@ from adjoint.arrays.shapes import Tally, count
 from adjoint.transforms import vjp
 from adjoint.trees import Structure
 
+SLOPES = "slopes"  # what a pass that records does beside the values, whichever functions do it
+UNCOUNTED = ("copy", "zeros")  # that keep gradients apart, or stand where none arrives
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -78,6 +81,10 @@ class Spending:
         """That of the functions whose names are wanted."""
         return Spending(*({k: x for k, x in part.items() if wanted(k)} for part in self._parts()))
 
+    def under(self, name: str) -> Spending:
+        """All of it as that of one function."""
+        return Spending(*({name: sum(part.values())} for part in self._parts()))
+
     def names(self) -> list[str]:
         """Of the functions that there are."""
         return list(dict.fromkeys((*self.flops, *self.bytes)))
@@ -106,6 +113,8 @@ def forward_of(f: Callable[..., Any], args: Sequence[Any]) -> Spending:
 def backward_of(f: Callable[..., Any], primals: Sequence[Any]) -> Spending:
     """What the gradient of f(*primals) in all of them costs; slopes computed beside the values belong to it.
 
+    They stand under "slopes". What the bookkeeping copies, and zeros for what has no gradient, are no part of it.
+
     >>> import adjoint as aj
     >>> from adjoint.arrays.shapes import ShapeArray
     >>> backward_of(lambda x, y: x @ y, [ShapeArray((5, 3)), ShapeArray((3, 2))]).total().matmul_flops
@@ -118,9 +127,12 @@ def backward_of(f: Callable[..., Any], primals: Sequence[Any]) -> Spending:
         y, pull = vjp(f, *primals)
     with count() as backward:
         pull(y)
-    # what `vjp` copies, and a view that is only made for the tape, is no part of the gradient
-    beside = (Spending.of(recording) - plain).only(lambda name: name != "copy")
-    return Spending.of(backward).add(beside)
+
+    def counts(name: str) -> bool:
+        return name not in UNCOUNTED
+
+    beside = (Spending.of(recording) - plain).only(counts)
+    return Spending.of(backward).only(counts).add(beside.under(SLOPES))
 
 
 def learns(net: Any) -> bool:
