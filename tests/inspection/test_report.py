@@ -455,7 +455,7 @@ def test_rows_that_come_close_are_no_repetition() -> None:
 
 def test_large_gram_matrices_are_decomposed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     before = aj.inspect({"w": random(90, 120)}, cache=False).rows[0]
-    monkeypatch.setattr("adjoint.maps.spectra.values.IN_PLACE", 70)
+    monkeypatch.setattr("adjoint.maps.spectra.gram.IN_PLACE", 70)
     after = aj.inspect({"w": random(90, 120)}, cache=False).rows[0]
     assert after.sigma_max == pytest.approx(before.sigma_max, rel=1e-12)
     assert after.sigma_min == pytest.approx(before.sigma_min, rel=1e-9)

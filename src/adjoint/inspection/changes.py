@@ -12,7 +12,7 @@ import numpy as np
 
 from adjoint.inspection.tails import random_values
 from adjoint.interop.entries import dtype_of
-from adjoint.maps.spectra.values import of_gram
+from adjoint.maps.spectra.gram import of_gram
 
 if TYPE_CHECKING:
     from adjoint.inspection.sources import Source

@@ -12,8 +12,8 @@ import numpy as np
 from adjoint.inspection.row import Places, Row
 from adjoint.inspection.tails import marchenko_pastur, power_law
 from adjoint.maps.spectra import budget
+from adjoint.maps.spectra.gram import IN_PLACE, of_gram
 from adjoint.maps.spectra.spectrum import Spectrum, svd_error
-from adjoint.maps.spectra.values import IN_PLACE, of_gram
 
 BLOCK = 1 << 21  # numbers that are made float64 at a time
 FIRST = 5  # faulty rows or columns that are named

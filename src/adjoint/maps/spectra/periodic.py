@@ -1,8 +1,7 @@
-"""Convolutions of periodic inputs: the discrete Fourier transform makes them a small matrix for every frequency."""
+"""Convolutions of inputs that were extended periodically, recognized: their values are those of their symbol."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,32 +16,22 @@ from adjoint.maps.flat import epsilon, numbers, to_numpy
 from adjoint.maps.layout import Take
 from adjoint.maps.spaces import size
 from adjoint.maps.spectra.budget import affordable
-from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, svd_error
+from adjoint.maps.spectra.spectrum import Spectrum
+from adjoint.maps.spectra.symbol import Symbol
 
 
 def periodic(map: Composition) -> Spectrum | None:
-    """The values of a convolution, stride 1, of an input that was extended periodically to keep its size.
-
-    The Fourier transform is orthogonal up to a factor and turns shifts into numbers, so the values are those of the
-    (O, C) matrices Σₖ weight[:, :, k] exp(2πi f k) at all frequencies f (Sedghi et al. 2018).
-    """
+    """The values of a convolution, stride 1, of an input that was extended periodically to keep its size."""
     found = taken_apart(map.maps)
     if found is None:
         return None
     A, sizes, copies = found
-    out, per, *kernel = A.weight.shape
-    groups, count = A.groups, math.prod(sizes)
-    if not affordable(2 * out // groups, per, count=count * groups):
+    symbol = Symbol(numbers(A.weight), sizes, A.window.stride, A.window.dilation, A.groups)
+    if not affordable(2 * symbol.shape[0], symbol.shape[1], count=symbol.count):
         return None
-    weight = numbers(A.weight)
-    places = [d * np.arange(k) % n for d, k, n in zip(A.window.dilation, kernel, sizes, strict=True)]
-    wrapped = np.zeros((*sizes, out, per))
-    np.add.at(wrapped, np.ix_(*places), np.moveaxis(weight, (0, 1), (-2, -1)))
-    transfer = np.fft.fftn(wrapped, axes=range(len(sizes)))
-    values = np.linalg.svd(transfer.reshape(count, groups, out // groups, per), compute_uv=False)
-    rounding = EPSILON * (2.0 + math.log2(count + 1.0)) * float(np.linalg.norm(weight)) * math.prod(kernel) ** 0.5
-    bound = svd_error((out // groups, per), values) + rounding
-    return Spectrum(map.shape, epsilon(map), values.ravel(), bound.ravel(), "fft", copies)
+    values, bound, counts = symbol.values()
+    each = np.repeat(copies * counts, values.shape[-1])
+    return Spectrum(map.shape, epsilon(map), values.ravel(), bound.ravel(), "fft", each)
 
 
 def taken_apart(maps: Sequence[LinearMap]) -> tuple[Convolution, tuple[int, ...], int] | None:

@@ -11,10 +11,9 @@ from adjoint.maps.base import LinearMap
 from adjoint.maps.flat import epsilon, formed
 from adjoint.maps.records import Number
 from adjoint.maps.spectra import budget, lanczos
-from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, rounded, svd_error
+from adjoint.maps.spectra.gram import by_gram
+from adjoint.maps.spectra.spectrum import Spectrum, rounded, svd_error
 from adjoint.maps.spectra.structure import structure
-
-IN_PLACE = 2048  # rows of a Gram matrix above which no copy of it is made
 
 
 def spectrum(map: LinearMap, what: str, gram: bool = True) -> Spectrum:
@@ -32,28 +31,6 @@ def spectrum(map: LinearMap, what: str, gram: bool = True) -> Spectrum:
         return Spectrum((m, n), eps, values, bound + error, "gram in float64")
     values = np.linalg.svd(matrix, compute_uv=False)
     return Spectrum((m, n), eps, values, svd_error((m, n), values) + error, "svd")
-
-
-def by_gram(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(values, bound) from the eigenvalues of AᵀA or AAᵀ."""
-    m, n = matrix.shape
-    return of_gram(matrix.T @ matrix if n < m else matrix @ matrix.T, max(m, n))
-
-
-def of_gram(gram: np.ndarray, longer: int) -> tuple[np.ndarray, np.ndarray]:
-    """(values, bound) of A from its smaller Gram matrix in float64, a sum of `longer` products; a large one is lost.
-
-    An error d of σ² is one of d / σ, but at most √d, of σ.
-    """
-    if len(gram) > IN_PLACE:
-        from scipy.linalg import eigvalsh
-
-        squares = eigvalsh(gram.T, overwrite_a=True, check_finite=False)[::-1].clip(0.0)
-    else:
-        squares = np.linalg.eigvalsh(gram)[::-1].clip(0.0)
-    values = np.sqrt(squares)
-    off = longer**0.5 * EPSILON * float(np.sum(squares))
-    return values, np.minimum(off**0.5, off / np.maximum(values, np.finfo(np.float64).tiny))
 
 
 def leading(map: LinearMap, k: int) -> Spectrum:
