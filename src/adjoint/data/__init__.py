@@ -13,6 +13,6 @@ from .digits import digits
 from .errors import DataError
 from .idx import read_idx
 from .mnist import mnist
-from .text import Alphabet, characters
+from .text import Alphabet, characters, windows
 
-__all__ = ["Alphabet", "DataError", "Dataset", "characters", "digits", "mnist", "read_idx"]
+__all__ = ["Alphabet", "DataError", "Dataset", "characters", "digits", "mnist", "read_idx", "windows"]

@@ -72,13 +72,26 @@ def characters(
     place = np.zeros(max(map(ord, alphabet.characters), default=0) + 1, np.int64)
     place[[ord(character) for character in alphabet.characters]] = np.arange(len(alphabet))
     codes = place[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    return *windows(codes, context, validation, stride, str(file), "characters"), alphabet
+
+
+def windows(
+    codes: NDArray[np.int64], context: int, validation: float = 0.1, stride: int | None = None, name: str = "text",
+    unit: str = "tokens",
+) -> tuple[Dataset, Dataset]:  # fmt: skip
+    """Return (train, validation) of a text as codes (n,), the next of which is to be told: see `characters`.
+
+    Raises `DataError` where the text is too short for one window of each part.
+
+    >>> train, held_out = windows(np.arange(10), context=2, validation=0.3)
+    >>> train.x.tolist(), train.y.tolist()
+    ([[0, 1], [2, 3], [4, 5]], [[1, 2], [3, 4], [5, 6]])
+    """
     end = len(codes) - round(len(codes) * validation)
     parts = []
-    for name, part in (("train", codes[:end]), ("validation", codes[end:])):
-        if len(part) <= context:
-            raise DataError(
-                f"characters: {file} has {len(part)} characters to {name}, fewer than a window of {context + 1}"
-            )
-        windows = sliding_window_view(part, context + 1)[:: stride or context]
-        parts.append(Dataset(windows[:, :-1], windows[:, 1:], name=f"{file.stem} {name}"))
-    return parts[0], parts[1], alphabet
+    for part, some in (("train", codes[:end]), ("validation", codes[end:])):
+        if len(some) <= context:
+            raise DataError(f"{name} has {len(some)} {unit} for {part}, fewer than a window of {context + 1}")
+        views = sliding_window_view(some, context + 1)[:: stride or context]
+        parts.append(Dataset(views[:, :-1], views[:, 1:], name=f"{Path(name).stem} {part}"))
+    return parts[0], parts[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,14 +139,35 @@ class Llama2c:
             piece = character.encode()
             known = self.index.get(piece)
             tokens += [known] if known is not None else [byte + BYTES for byte in piece]
-        while True:
-            joined = [self.index.get(self.pieces[x] + self.pieces[y], -1) for x, y in pairwise(tokens)]
-            best = max(
-                range(len(joined)), key=lambda i: self.scores[joined[i]] if joined[i] >= 0 else -np.inf, default=0
-            )
-            if not joined or joined[best] < 0:
-                return np.array([1, *tokens], np.int64)
-            tokens[best : best + 2] = [joined[best]]
+        return np.array([1, *self._joined(tokens)], np.int64)
+
+    def _joined(self, tokens: list[int]) -> Iterator[int]:
+        """The tokens after the best pair of neighbours, the first of several, was joined again and again."""
+        after = [*range(1, len(tokens)), -1]
+        before = [*range(-1, len(tokens) - 1)]
+        waiting: list[tuple[float, int, int, int, int]] = []  # what is best stands first; it may be out of date
+
+        def offer(i: int, k: int) -> None:
+            if (
+                i >= 0
+                and k >= 0
+                and (new := self.index.get(self.pieces[tokens[i]] + self.pieces[tokens[k]])) is not None
+            ):
+                heappush(waiting, (-self.scores[new], i, k, tokens[i], tokens[k]))
+
+        for i, k in enumerate(after):
+            offer(i, k)
+        while waiting:
+            _, i, k, first, second = heappop(waiting)
+            if after[i] != k or tokens[i] != first or tokens[k] != second:
+                continue
+            tokens[i] = self.index[self.pieces[first] + self.pieces[second]]
+            tokens[k], after[i] = -1, after[k]
+            if after[k] >= 0:
+                before[after[k]] = i
+            offer(before[i], i)
+            offer(i, after[i])
+        return (token for token in tokens if token >= 0)
 
     def decode(self, tokens: Any) -> str:
         """The text of tokens; that of token 1 and of 2, which begin and end it, is empty."""

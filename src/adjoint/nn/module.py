@@ -17,7 +17,7 @@ from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
 from adjoint.nn.ties import Ties, joined, owned, separated
 from adjoint.ops.define import plain
-from adjoint.trees import NAMESPACE
+from adjoint.trees import NAMESPACE, Structure
 from adjoint.trees import map as tree_map
 
 HIDDEN = ("_buffers", "_form", "_frozen", "_ties")
@@ -461,6 +461,19 @@ def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = N
         return seen[id(x)]
 
     return tree_map(once, tree)
+
+
+def apart(net: Any) -> Any:
+    """A copy of a network whose arrays that learn are its own; those that are frozen, and buffers, are the same.
+
+    >>> import adjoint as aj
+    >>> net = aj.nn.Linear(3, 2).freeze("bias")
+    >>> copy = apart(net)
+    >>> copy.weight is net.weight, copy.bias is net.bias
+    (False, True)
+    """
+    structure = Structure(net)
+    return structure.whole([xp.copy(x) for x in structure.own()])
 
 
 def count_parameters(module: Any) -> int:

@@ -15,7 +15,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, backend, is_floating
 from adjoint.data.dataset import Dataset
 from adjoint.interop.entries import Path
-from adjoint.nn.module import Module, to
+from adjoint.nn.module import Module, apart, register_with_jax, to
 from adjoint.ops.losses import cross_entropy
 from adjoint.optim.adam import AdamW
 from adjoint.optim.base import Optimizer
@@ -23,7 +23,7 @@ from adjoint.optim.clipping import clip_grad_norm
 from adjoint.optim.schedules import Schedule
 from adjoint.training.metrics import accuracy
 from adjoint.training.progress import display, interruptions
-from adjoint.training.state import Epoch, State
+from adjoint.training.state import Epoch, State, checksum, frozen
 from adjoint.transforms import value_and_grad
 
 Compare = Callable[[Any, Any], Any]  # of a network's values and their targets: a loss, a metric
@@ -65,19 +65,21 @@ def fit(
     resume: bool = True,
     progress: bool = True,
     sample: Callable[[Any], str] | None = None,
+    penalty: Callable[[Any], Any] | None = None,
 ) -> Trained:
     """Train a copy of `net`, on the backend and device where its arrays are; neither it nor `optimizer` is changed.
 
     Each step takes the next `batch_size` examples, in an order that depends on (seed, epoch) alone, and descends on
-    loss(net(x), y), a mean over the examples, with `schedule(step)` as learning rate (else the optimizer's own) and
-    gradients clipped to `max_norm`. `optimizer` is one made for `net`, or what makes it: `AdamW`, or
-    `functools.partial(SGD, lr=0.1)`. After each epoch loss and `metric` (accuracy only of classes) are measured on
-    `validation`; when `patience` epochs brought no smaller loss there, training stops and the best weights are taken.
+    loss(net(x), y), a mean over the examples, plus `penalty(net)` where there is one, with `schedule(step)` as learning
+    rate (else the optimizer's own) and gradients clipped to `max_norm`. `optimizer` is one made for `net`, or what
+    makes it: `AdamW`, or `functools.partial(SGD, lr=0.1)`. After each epoch loss and `metric` (accuracy only of
+    classes) are measured on `validation`; when `patience` epochs brought no smaller loss there, training stops and the
+    best weights are taken.
 
-    With a `checkpoint` the whole run is written to that file after each epoch and on Ctrl-C, all or nothing. Called
-    again, a run that was killed goes on from there (unless `resume` is False) and ends at bitwise the weights of one
-    that was not; more `epochs` prolong it. `progress` goes to standard error: a bar, or a line an epoch in a file; and
-    after each epoch what `sample` tells of the network in evaluation mode.
+    With a `checkpoint` the run, but what is frozen, is written to that file after each epoch and on Ctrl-C, all or
+    nothing. Called again, a run that was killed goes on from there (unless `resume` is False) and ends at bitwise the
+    weights of one that was not; more `epochs` prolong it. `progress` goes to standard error: a bar, or a line an epoch
+    in a file; and after each epoch what `sample` tells of the network in evaluation mode.
 
     Raises CheckpointError where the file is of another run or is corrupt; FloatingPointError naming epoch and step when
     the loss or a weight is not finite; ValueError for settings that cannot be. None of them touches the file.
@@ -91,7 +93,7 @@ def fit(
     _check(train, validation, epochs, batch_size, patience)
     like = _first(net)
     home = backend(type(like)).name
-    net = to(net, home).train()
+    net = apart(net).train()
     state = State(net, to(optimizer, home) if isinstance(optimizer, Optimizer) else optimizer(net))
     steps = -(-len(train) // batch_size)
 
@@ -100,7 +102,7 @@ def fit(
 
     settings = _described(
         net,
-        loss=loss,
+        loss=loss if penalty is None else (loss, penalty),
         optimizer=state.optimizer,
         backend=home,
         batch_size=batch_size,
@@ -110,9 +112,11 @@ def fit(
         validation=validation,
         patience=patience,
     )
+    if checkpoint is not None and (still := frozen(net)):
+        settings["frozen weights"] = checksum(still)
     if checkpoint is not None and resume and os.path.exists(checkpoint):
         state.restore(checkpoint, settings, lambda epoch: rate(epoch * steps - 1))
-    step = _compiled(_stepping(loss, max_norm), home)
+    step = _compiled(_stepping(loss, max_norm, penalty), home)
     measure = _compiled(_measuring(loss, metric), home)
 
     with display(progress, state, steps, epochs) as shown, interruptions() as asked:
@@ -152,7 +156,7 @@ def fit(
     if asked:
         raise KeyboardInterrupt
     if state.best is not None:
-        state.net.load_state_dict(state.best)
+        state.net.load_state_dict(state.best, strict=False)
     return Trained(state.net.eval(), state.optimizer, tuple(state.history), state.best_epoch)
 
 
@@ -191,9 +195,13 @@ def _evaluate(measure: Any, net: Any, data: Dataset, batch_size: int) -> tuple[f
 # The two functions that run once a batch
 
 
-def _stepping(loss: Compare, max_norm: float | None) -> Callable[..., Any]:
+def _stepping(loss: Compare, max_norm: float | None, penalty: Callable[[Any], Any] | None) -> Callable[..., Any]:
+    def whole(net: Any, x: Array, y: Array) -> Any:
+        value = loss(net(x), y)
+        return value if penalty is None else value + penalty(net)
+
     def step(net: Any, optimizer: Any, x: Array, y: Array, lr: Any) -> tuple[Any, Any, Array]:
-        value, grads = value_and_grad(lambda net: loss(net(x), y))(net)
+        value, grads = value_and_grad(lambda net: whole(net, x, y))(net)
         if max_norm is not None:
             grads, _ = clip_grad_norm(grads, max_norm)
         return *optimizer.step(net, grads, lr), value
@@ -216,6 +224,7 @@ def _compiled(f: Callable[..., Any], home: str) -> Callable[..., Any]:
         return f
     import jax
 
+    register_with_jax()
     return jax.jit(f)
 
 

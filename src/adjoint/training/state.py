@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
@@ -13,7 +14,7 @@ import numpy as np
 
 from adjoint.arrays.dispatch import backend
 from adjoint.errors import CheckpointError, ShapeError
-from adjoint.interop.checkpoints import read, save
+from adjoint.interop.checkpoints import hosted, read, save
 from adjoint.interop.entries import Path
 from adjoint.optim.base import Optimizer
 
@@ -69,7 +70,7 @@ class State:
         self.history.append(epoch)
         self.batch, self.total = 0, 0.0
         if keep_best and self.best_epoch is epoch:
-            self.best = {name: _copied(x) for name, x in self.net.named_arrays()}
+            self.best = {name: _copied(x) for name, x in changing(self.net).items()}
 
     def save(self, path: Path, settings: Mapping[str, str]) -> None:
         """Write the run to one file, whole or not at all."""
@@ -79,7 +80,7 @@ class State:
             "batch": self.batch,
             "total": self.total,
         }
-        parts = {"net": dict(self.net.named_arrays()), "optimizer": self.optimizer, "best": self.best or {}}
+        parts = {"net": changing(self.net), "optimizer": self.optimizer, "best": self.best or {}}
         save(path, parts, {RUN: json.dumps(run)})
 
     def restore(self, path: Path, settings: Mapping[str, str], lr: Callable[[int], float]) -> None:
@@ -106,11 +107,44 @@ class State:
             for name, array in arrays.items():
                 part, _, inner = name.partition(".")
                 parts[part][inner] = array
-            self.net.load_state_dict(parts["net"])
+            if lacking := changing(self.net).keys() - parts["net"].keys():
+                raise KeyError(f"missing {sorted(lacking)}")
+            self.net.load_state_dict(parts["net"], strict=False)
             self.optimizer.load_state_dict(parts["optimizer"])
         except (KeyError, ShapeError) as error:
             raise CheckpointError(f"{path} does not hold the arrays of its run: {error}") from error
         self.history, self.batch, self.total, self.best = history, batch, total, parts["best"] or None
+
+
+def frozen(net: Any) -> dict[str, Any]:
+    """The parameters by name that do not learn.
+
+    >>> import adjoint as aj
+    >>> net = aj.nn.MLP((2, 3, 1))
+    >>> _ = net[0].freeze("weight")
+    >>> list(frozen(net))
+    ['0.weight']
+    """
+    places = [f"{path}.{name}".lstrip(".") for path, module in net.named_modules() for name in module._frozen]
+    inside = tuple(f"{place}." for place in places)
+    known = set(places)
+    return {name: x for name, x in net.named_parameters() if name in known or name.startswith(inside)}
+
+
+def changing(net: Any) -> dict[str, Any]:
+    """The arrays by name that a run changes: parameters that learn, and buffers."""
+    still = frozen(net)
+    return {name: x for name, x in net.named_arrays() if name not in still}
+
+
+def checksum(arrays: Mapping[str, Any]) -> str:
+    """Eight digits that tell arrays from others, without keeping them."""
+    found = 0
+    for name, x in arrays.items():
+        found = zlib.crc32(
+            np.ascontiguousarray(hosted(x)).reshape(-1).view(np.uint8).data, found ^ zlib.crc32(name.encode())
+        )
+    return f"{found:08x}"
 
 
 def _validation_loss(epoch: Epoch) -> float:
