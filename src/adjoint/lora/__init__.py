@@ -9,11 +9,14 @@
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
 from adjoint.lora.adaptive import Allocator, ScheduleWarning, compact, orthogonality
 from adjoint.lora.adding import add
+from adjoint.lora.extracting import Extracted, Extraction, extract
 from adjoint.lora.files import load, save
 from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, adapted_layers
+from adjoint.lora.methods import METHODS, Prepared, prepare
 from adjoint.lora.using import disable, disabled, merge, names, remove, unmerge, use
 
 __all__ = [
+    "METHODS",
     "AdaLoRA",
     "Adapted",
     "AdaptedConvolution",
@@ -21,17 +24,22 @@ __all__ = [
     "AdaptedLinear",
     "Allocator",
     "DoRA",
+    "Extracted",
+    "Extraction",
     "LoRA",
+    "Prepared",
     "ScheduleWarning",
     "adapted_layers",
     "add",
     "compact",
     "disable",
     "disabled",
+    "extract",
     "load",
     "merge",
     "names",
     "orthogonality",
+    "prepare",
     "remove",
     "save",
     "unmerge",

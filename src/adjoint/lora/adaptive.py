@@ -7,7 +7,7 @@ sums and the rounding of the budget are those of PEFT's RankAllocator.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -143,6 +143,27 @@ class Allocator:
         A, E, B = (smooth * unsure for smooth, unsure in (self._averages[key, part] for part in PARTS))
         result: np.ndarray = E[:, 0] + (A.mean(1) + B.mean(0))
         return result
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The arrays from which `load_state_dict` goes on: the step, the averages, the ranks that are left."""
+        state: dict[str, np.ndarray] = {"step": np.array(self.step)}
+        for (key, part), (smooth, unsure) in self._averages.items():
+            state |= {f"{key}.{part}.smooth": smooth, f"{key}.{part}.unsure": unsure}
+        return state | {f"{key}.lora_E.kept": np.array(kept) for key, kept in self.ranks.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`. Raises KeyError where it is of something else."""
+        found: dict[str, dict[tuple[str, str], np.ndarray]] = {"smooth": {}, "unsure": {}, "kept": {}}
+        for name in state.keys() - {"step"}:
+            key, part, what = name.rsplit(".", 2)
+            found[what][key, part] = np.array(state[name])
+        averages = {place: (smooth, found["unsure"][place]) for place, smooth in found["smooth"].items()}
+        self.step, self._averages = int(state["step"]), averages
+        self.ranks = {key: tuple(bool(x) for x in kept) for (key, _), kept in found["kept"].items()}
+
+    def __repr__(self) -> str:
+        names = ("target_rank", "total", "initial", "final", "every", "beta1", "beta2")
+        return f"Allocator({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     def _prune(self, adapters: dict[str, AdaLoRA], count: int) -> None:
         if self.start <= count or not self._averages:
