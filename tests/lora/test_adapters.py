@@ -278,8 +278,12 @@ def test_misuse_is_named() -> None:
         aj.lora.use(net, None)
     with pytest.raises(ValueError, match="has no adapters"):
         aj.lora.merge(aj.nn.MLP((2, 1)))
-    with pytest.raises(ValueError, match="in 2 groups"):
-        aj.lora.add(aj.nn.Conv2d(4, 4, 3, groups=2), 2)
+    with pytest.raises(ValueError, match="in 2 groups, whose rank is a multiple of that, not 3"):
+        aj.lora.add(aj.nn.Conv2d(4, 4, 3, groups=2), 3)
+    with pytest.raises(ValueError, match="takes LoRA, not DoRA"):
+        aj.lora.add(aj.nn.Conv2d(4, 4, 3, groups=2), 2, dora=True)
+    with pytest.raises(ValueError, match="AdaLoRA is for linear layers"):
+        aj.lora.add(aj.nn.Embedding(4, 4), 2, adalora=True)
     dora = aj.lora.add(network(dora=True, name="a"), 2, name="b")
     with pytest.raises(ValueError, match="DoRA, which cannot be added"):
         aj.lora.use(dora, {"a": 1.0, "b": 1.0})

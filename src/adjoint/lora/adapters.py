@@ -16,6 +16,7 @@ from adjoint.transforms import stop_gradient
 class LoRA(Module):
     """ΔW = s B A with s = α/r, or α/√r where `rslora`: lora_A (r, in, …), lora_B (out, r, …).
 
+    Beside a convolution in g groups lora_B is (out, r/g, …): it takes r/g of A's r values to each group of outputs.
     Hu et al. 2021 (arXiv 2106.09685); rsLoRA: Kalajdzievski 2023 (arXiv 2312.03732).
 
     >>> import numpy as np, adjoint as aj
@@ -61,7 +62,13 @@ class LoRA(Module):
     def delta(self) -> Array:
         """s B A as a matrix (out, in·size), formed: what is merged into a weight."""
         A, B = self.factors()
-        return xp.matmul(self.between(B, -1), A)
+        B = self.between(B, -1)
+        (r, size), (out, share) = A.shape, B.shape
+        if r == share:
+            return xp.matmul(B, A)
+        groups = r // share
+        parts = xp.matmul(xp.reshape(B, (groups, -1, share)), xp.reshape(A, (groups, share, size)))
+        return xp.reshape(parts, (out, size))
 
 
 class DoRA(LoRA):

@@ -31,15 +31,17 @@ def add(
     The network itself is changed, as by `nn.spectral_norm`; only where it is itself the layer that is adapted the
     result is another. Everything else in it is frozen, its gradients None, but what `also` names, which learns whole.
     `targets` are names ("q_proj" means all that end so), globs ("h.*.attn.*") or types; without them every `Linear` is
-    one, but heads and tied layers. Patterns give single layers another rank or alpha, as PEFT's: see `by_pattern`.
+    one, but heads and tied layers. Each is to mean a layer that takes adapters: linear, embedding or convolution; other
+    modules that a glob means too are passed over. Patterns give single layers another rank or alpha, as PEFT's.
 
     `rslora` has α/√r, `dora` learns magnitudes too, `adalora` P Λ Q for an `Allocator`. `init`: "zeros", "gaussian",
     "orthogonal", "eva" (from the inputs on a `sample`), or "pissa" and "olora", which take the adapter out of the base
-    weight. Adapters have `dtype`, unless given that of the weight, float32 beside one of 16 bits or less. A second
-    adapter of another `name` stands beside the first, and is the one in use.
+    weight: without the adapter the layer is what they left of it. Adapters have `dtype`, unless given that of the
+    weight, float32 beside one of 16 bits or less. A second adapter of another `name` stands beside the first, and is
+    the one in use.
 
-    Raises ValueError, and changes nothing, for targets that match nothing, a rank below 1 or above the layer's smaller
-    side, grouped convolutions, and what does not go together. Hu et al. 2021 (arXiv 2106.09685).
+    Raises ValueError, and changes nothing, for targets that match nothing, a rank below 1, above the layer's smaller
+    side or not a multiple of a convolution's groups, and what does not go together. Hu et al. 2021 (arXiv 2106.09685).
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.lora.add(aj.nn.MLP((64, 32, 10), rng=0), rank=4, targets="0", rng=0)
@@ -70,17 +72,19 @@ def add(
             continue
         known[id(layer)] = new
         r = by_pattern(rank_pattern, net, key, rank)
-        _check(net, key, new, r, name, init)
-        options = {"alpha": by_pattern(alpha_pattern, net, key, alpha), "rslora": rslora, "dropout": dropout}
         kind = AdaLoRA if adalora else DoRA if dora else LoRA
+        _check(net, key, new, r, name, init)
+        initial.fits(kind, new, r, f"lora.add: {key or 'the layer'}")
+        options = {"alpha": by_pattern(alpha_pattern, net, key, alpha), "rslora": rslora, "dropout": dropout}
         made[key] = (new, *adapter(kind, new, r, init, dtype, rng, **options))
     return installed(net, made, known, name, whole, sample)
 
 
 def installed(
-    net: Any, made: Mapping[str, Any], known: Mapping[int, Adapted], name: str, whole: Any, sample: Any
-) -> Any:
-    """The network with adapters in place, in use, and all else frozen."""
+    net: Any, made: Mapping[str, Any], known: Mapping[int, Adapted], name: str, whole: Any, sample: Any,
+    biases: str = "none",
+) -> Any:  # fmt: skip
+    """The network with adapters in place, in use, and all else frozen but what is named and `biases` (see `freeze`)."""
     before = dict(layers(net))
     for layer, new, _ in made.values():
         layer.adapters = {**layer.adapters, name: new}
@@ -96,7 +100,7 @@ def installed(
     for layer, _, left in made.values():
         if left is not None:
             layer.base_layer.weight = left
-    freeze(net, whole)
+    freeze(net, whole, biases)
     return use(net, name)
 
 
@@ -161,22 +165,18 @@ def _check(net: Module, key: str, layer: Adapted, rank: int, name: str, init: st
             f"lora.add: rank {rank} is above {most}, the rank that the weight of {key or 'the layer'} "
             f"{tuple(layer.base_layer.weight.shape)} can have: give it less by rank_pattern."
         )
-    if getattr(layer.base_layer, "groups", 1) != 1:
-        raise ValueError(
-            f"lora.add: {key or 'the layer'} is a convolution in {layer.groups} groups, whose change has no low "
-            "rank as a matrix: leave it out of the targets."
-        )
     initial.check(init, layer, key, rank)
     if init in initial.RESIDUAL:
-        if layer.adapters:
-            raise ValueError(
-                f"lora.add: init={init!r} changes the weight of {key}, beside which another adapter stands."
-            )
-        tied = {n for pair in net.form().ties for n in pair}
-        if any(n.startswith(f"{key}.") for n in tied):
-            raise ValueError(
-                f"lora.add: init={init!r} changes the weight of {key}, which is tied to another: leave it out."
-            )
+        stands_alone(net, key, layer, f"lora.add: init={init!r}")
+
+
+def stands_alone(net: Module, key: str, layer: Adapted, what: str) -> None:
+    """Raise ValueError where the weight of a layer cannot be changed without changing something else too."""
+    if layer.adapters:
+        raise ValueError(f"{what} changes the weight of {key}, beside which another adapter stands: remove that first.")
+    tied = {n for pair in net.form().ties for n in pair}
+    if any(n.startswith(f"{key}.") for n in tied):
+        raise ValueError(f"{what} changes the weight of {key}, which is tied to another: leave it out.")
 
 
 def _whole(net: Module, also: list[Target], found: Mapping[str, Any]) -> list[str]:
@@ -195,8 +195,10 @@ def _whole(net: Module, also: list[Target], found: Mapping[str, Any]) -> list[st
 # In place
 
 
-def freeze(net: Module, whole: Iterable[str] = ()) -> None:
+def freeze(net: Module, whole: Iterable[str] = (), biases: str = "none") -> None:
     """Exclude all arrays from gradients but those of adapters and of the modules named.
+
+    `biases` go on learning where they are "all", or "lora_only": those of adapted layers.
 
     >>> import adjoint as aj
     >>> net = aj.nn.MLP((2, 3, 1))
@@ -212,13 +214,14 @@ def freeze(net: Module, whole: Iterable[str] = ()) -> None:
     for _, module in layers(net):
         if isinstance(module, Adapted):
             for _, inner in module.base_layer.named_modules():
-                _freeze_arrays(inner)
+                _freeze_arrays(inner, biases != "none")
         elif id(module) not in left:
-            _freeze_arrays(module)
+            _freeze_arrays(module, biases == "all")
 
 
-def _freeze_arrays(module: Module) -> None:
+def _freeze_arrays(module: Module, but_bias: bool) -> None:
     bare = [n for n in module.form().names if _bare(module.__dict__[n]) and n not in module._buffers]
+    bare = [n for n in bare if not (but_bias and "bias" in n)]
     if bare:
         module.freeze(*bare)
 

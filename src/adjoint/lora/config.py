@@ -17,7 +17,7 @@ from adjoint.lora.initial import RESIDUAL
 LIMIT = 10_000_000  # bytes
 ABOUT = {  # fields that say nothing of what is computed
     "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
-    "fan_in_fan_out", "megatron_config", "megatron_core", "runtime_config", "eva_config", "layers_pattern",
+    "fan_in_fan_out", "megatron_config", "megatron_core", "runtime_config", "eva_config",
     "ensure_weight_tying", "qalora_group_size", "loftq_config", "lora_ga_config", "corda_config", "target_r", "tinit",
     "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step",
 }  # fmt: skip
@@ -37,7 +37,8 @@ class Config:
     peft_type: str = "LORA"
     targets: Any = None
     excluded: Any = None
-    partial: bool = False
+    layers: Any = None
+    layers_pattern: Any = None
     dropout: float = 0.0
     rslora: bool = False
     dora: bool = False
@@ -48,6 +49,23 @@ class Config:
     bias: str = "none"
     base: str | None = None
     transposed: bool = False
+
+    def targeted(self, key: str) -> bool:
+        """Whether a layer is meant, by its name in Hugging Face's model, as PEFT reads `target_modules` and its kin.
+
+        >>> config = Config(8, 8.0, targets=["q", "v"], layers=[1])
+        >>> [config.targeted(key) for key in ("model.layers.1.q", "model.layers.0.q", "model.layers.1.k")]
+        [True, False, False]
+        """
+        saved = any(f".{m}." in f".{key}." for m in self.modules_to_save or ())
+        if saved or _meant(self.excluded, key) or not _meant(self.targets, key):
+            return False
+        if isinstance(self.targets, str) or key in self.targets or self.layers in (None, []):
+            return True
+        patterns = [self.layers_pattern] if isinstance(self.layers_pattern, str) else self.layers_pattern
+        found = [re.match(rf".*\.{pattern}\.(\d+)\.", key) for pattern in patterns or [r"[^.]*"]]
+        index = next((int(match[1]) for match in found if match), None)
+        return index in ([self.layers] if isinstance(self.layers, int) else self.layers)
 
     @classmethod
     def of(cls, adapters: Mapping[str, LoRA], net: Any, base: str | None) -> Config:
@@ -89,7 +107,7 @@ class Config:
             "peft_type": self.peft_type, "task_type": None, "auto_mapping": None,
             "base_model_name_or_path": self.base, "revision": None, "inference_mode": True, "r": self.rank,
             "lora_alpha": alpha, "lora_dropout": self.dropout, "target_modules": self.targets,
-            "fan_in_fan_out": self.transposed, "bias": "none", "use_rslora": self.rslora, "use_dora": self.dora,
+            "fan_in_fan_out": self.transposed, "bias": self.bias, "use_rslora": self.rslora, "use_dora": self.dora,
             "init_lora_weights": self.init if self.init in RESIDUAL else True, "rank_pattern": self.rank_pattern,
             "alpha_pattern": self.alpha_pattern, "modules_to_save": self.modules_to_save,
         }  # fmt: skip
@@ -122,7 +140,8 @@ def read_config(path: str) -> Config:
         peft_type=kind,
         targets=_names(path, told, "target_modules"),
         excluded=_names(path, told, "exclude_modules"),
-        partial=told.pop("layers_to_transform", None) is not None,
+        layers=_indices(path, told, "layers_to_transform"),
+        layers_pattern=_names(path, told, "layers_pattern"),
         dropout=_number(path, told, "lora_dropout", 0.0, zero=True),
         rslora=_flag(path, told, "use_rslora"),
         dora=_flag(path, told, "use_dora"),
@@ -134,6 +153,8 @@ def read_config(path: str) -> Config:
     )
     if kind == "ADALORA":
         told.pop("r", None)
+    if config.bias not in ("none", "all", "lora_only"):
+        raise CheckpointError(f"{path}: bias is {config.bias!r}, neither 'none', 'all' nor 'lora_only'.")
     if config.dropout >= 1.0:
         raise CheckpointError(f"{path}: lora_dropout is {config.dropout}, no probability below 1.")
     if kind == "ADALORA" and config.dora:
@@ -170,7 +191,23 @@ def _names(path: str, told: dict[str, Any], key: str) -> Any:
         return value
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise CheckpointError(f"{path}: {key} is {value!r}, not a list of names.")
+    if key == "layers_pattern":  # which are expressions in a list too
+        for name in value:
+            _check_expression(path, key, name)
     return value
+
+
+def _indices(path: str, told: dict[str, Any], key: str) -> Any:
+    value = told.pop(key, None)
+    if value is None or type(value) is int or (isinstance(value, list) and all(type(i) is int for i in value)):
+        return value
+    raise CheckpointError(f"{path}: {key} is {value!r}, not the numbers of layers.")
+
+
+def _meant(names: Any, key: str) -> bool:
+    if isinstance(names, str):
+        return re.fullmatch(names, key) is not None
+    return any(f".{key}".endswith(f".{name}") for name in names or ())
 
 
 def _check_expression(path: str, key: str, pattern: str) -> None:

@@ -28,8 +28,9 @@ def save(net: Module, folder: Path, name: str | None = None, *, base: str | None
     """Write an adapter, and nothing else, as PEFT does: its configuration and its arrays, to `folder`.
 
     `name` may be left out where there is one adapter. Modules that learn whole beside adapters are PEFT's
-    `modules_to_save`. `base` tells where the base network is from. Raises KeyError for an adapter that there is not,
-    ValueError for what PEFT's format cannot say, such as AdaLoRA adapters with several alphas.
+    `modules_to_save`, and biases that learn are in the file too. `base` tells where the base network is from. Raises
+    KeyError for an adapter that there is not, ValueError for what PEFT's format cannot say, such as AdaLoRA adapters
+    with several alphas.
 
     >>> import adjoint as aj, os, tempfile
     >>> net, folder = aj.lora.add(aj.nn.MLP((4, 3, 2)), rank=2), tempfile.mkdtemp()
@@ -56,6 +57,11 @@ def save(net: Module, folder: Path, name: str | None = None, *, base: str | None
     }  # fmt: skip
     for module, inside in whole.items():
         arrays |= {f"{PREFIX}{hub_name(net, module)}.{k}": x for k, x in inside.state_dict().items()}
+    if free := biases(net):
+        config.bias = "lora_only" if all(isinstance(layer, Adapted) for _, layer, _ in free) else "all"
+        for module, layer, k in free:
+            inner, owner = ("base_layer.", layer.base_layer) if isinstance(layer, Adapted) else ("", layer)
+            arrays[f"{PREFIX}{hub_name(net, module)}.{inner}{k}"] = owner.__dict__[k]
     folder = os.fspath(folder)
     save_arrays(os.path.join(folder, WEIGHTS), arrays, {"format": "pt"})
     write(os.path.join(folder, CONFIG), (json.dumps(config.fields(), indent=2, sort_keys=True) + "\n").encode())
@@ -68,10 +74,28 @@ def learning(net: Module) -> dict[str, Module]:
         inside = any(name.startswith(f"{n}.") for n in result)
         if not name or inside or isinstance(module, Adapted):
             continue
-        own = [n for n in module.form().names if not isinstance(module.__dict__[n], (Module, list, dict, tuple))]
-        if any(n not in module._frozen and n not in module._buffers for n in own):
+        own, free = _own(module)
+        if free and (free == own or any("bias" not in n for n in free)):
             result[name] = module
     return result
+
+
+def biases(net: Module) -> list[tuple[str, Any, str]]:
+    """(name of a layer, layer, its bias) where the bias learns and its other arrays do not."""
+    found = []
+    for name, layer in layers(net):
+        own, free = _own(layer.base_layer if isinstance(layer, Adapted) else layer)
+        if free != own and all("bias" in n for n in free):
+            found += [(name, layer, n) for n in free]
+    return found
+
+
+def _own(module: Module) -> tuple[list[str], list[str]]:
+    """(the arrays that a module itself has, those of them that learn)."""
+    fields = module.__dict__
+    own = [n for n in module.form().names if not isinstance(fields[n], (Module, list, dict, tuple))]
+    own = [n for n in own if n not in module._buffers]
+    return own, [n for n in own if n not in module._frozen]
 
 
 def parts(layer: Adapted, adapter: LoRA) -> Iterator[tuple[str, Any]]:
@@ -90,9 +114,10 @@ def load(net: M, folder: Path, name: str = "default", *, learn: bool = True) -> 
     """Put an adapter that PEFT, or `save`, wrote beside the layers of a network, and use it; returns the network.
 
     LoRA, rsLoRA, DoRA and AdaLoRA, on the layers of the same names in Hugging Face's model. As with `add` the network
-    itself is changed; where `learn` is false the adapter is frozen too. Raises CheckpointError, and changes nothing,
-    for files that are truncated, corrupt or of another network, for adapters that are not all there, and for fields of
-    the configuration that say something else than is computed here; FileNotFoundError. No pickle is read.
+    itself is changed, by whole modules and biases that the file has too; where `learn` is false all of it is frozen,
+    and `save` then writes the adapter alone. Raises CheckpointError, and changes nothing, for files that are truncated,
+    corrupt or of another network, for adapters that are not all there, and for fields of the configuration that say
+    something else than is computed here; FileNotFoundError. No pickle is read.
 
     >>> import adjoint as aj, tempfile
     >>> net, folder = aj.lora.add(aj.nn.MLP((4, 3, 2)), rank=2), tempfile.mkdtemp()
@@ -115,7 +140,8 @@ def load(net: M, folder: Path, name: str = "default", *, learn: bool = True) -> 
 
 
 SUFFIX = re.compile(
-    r"(?P<layer>.*)\.(?P<part>lora_A|lora_B|lora_E|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(\.weight)?"
+    r"(?P<layer>.*)\.(?P<part>lora_A|lora_B|lora_E|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)"
+    r"(\.(?!weight$|bias$)[^.]+)?(\.weight)?"  # the adapter's name, where a whole state was saved
 )
 
 
@@ -130,7 +156,8 @@ def sorted_keys(path: str, keys: Iterable[str]) -> tuple[dict[str, dict[str, str
     for key in keys:
         match = SUFFIX.fullmatch(key.removeprefix(PREFIX))
         if match is None:
-            others[key.removeprefix(PREFIX).replace(".base_layer.", ".")] = key
+            bare = re.sub(r"\.modules_to_save(\.default)?(?=\.)", "", key.removeprefix(PREFIX))
+            others[bare.replace(".base_layer.", ".")] = key
             continue
         part = match["part"].replace("_embedding", "")
         known = adapters.setdefault(match["layer"], {})

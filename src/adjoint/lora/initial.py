@@ -12,6 +12,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, backend
 from adjoint.errors import ShapeError
+from adjoint.lora.adapters import AdaLoRA, DoRA
 from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, is_index, observer
 from adjoint.nn import init
 from adjoint.nn.module import Module
@@ -31,7 +32,7 @@ def shapes(layer: Adapted, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]
         return (rank, layer.num_embeddings), (layer.embedding_dim, rank)
     if isinstance(layer, AdaptedConvolution):
         ones = (1,) * layer.base_layer.ndim
-        return (rank, layer.in_channels, *layer.kernel_size), (layer.out_channels, rank, *ones)
+        return (rank, layer.in_channels, *layer.kernel_size), (layer.out_channels, rank // layer.groups, *ones)
     return (rank, layer.in_features), (layer.out_features, rank)
 
 
@@ -118,6 +119,17 @@ def from_inputs(net: Module, made: Mapping[str, tuple[Adapted, str]], sample: An
             )
         result[name] = np.linalg.eigh(gram)[1][:, ::-1][:, :rank].T
     return result
+
+
+def fits(kind: type, layer: Adapted, rank: int, what: str) -> None:
+    """Raise ValueError, which begins with `what`, where a layer takes no such adapter or no such rank."""
+    groups = getattr(layer.base_layer, "groups", 1)
+    if rank % groups:
+        raise ValueError(f"{what} is a convolution in {groups} groups, whose rank is a multiple of that, not {rank}.")
+    if kind is DoRA and groups > 1:
+        raise ValueError(f"{what} is a convolution in {groups} groups, which takes LoRA, not DoRA.")
+    if kind is AdaLoRA and not isinstance(layer, AdaptedLinear):
+        raise ValueError(f"{what} is {type(layer.base_layer).__name__}: AdaLoRA is for linear layers, as PEFT's.")
 
 
 def check(kind: str, layer: Adapted, name: str, rank: int) -> None:

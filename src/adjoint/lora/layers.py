@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
 from adjoint.lora.adapters import DoRA, LoRA
@@ -129,6 +131,10 @@ class Adapted(Module):
         """A matrix (out, in) as the weight."""
         return xp.reshape(matrix, shape)
 
+    def hold(self, W: Array) -> None:
+        """Give the base layer another weight."""
+        self.base_layer.weight = W
+
 
 class AdaptedLinear(Adapted):
     """A linear layer with adapters: lora_A (r, in), lora_B (out, r); any layer with in_features and out_features.
@@ -167,6 +173,10 @@ class AdaptedEmbedding(Adapted):
 class AdaptedConvolution(Adapted):
     """A convolution with adapters: lora_A (r, in, *kernel) as the base layer walks, then lora_B (out, r, 1, …).
 
+    Where the base layer has g groups, A still sees all channels and B is (out, r/g, 1, …) in g groups, as PEFT has it:
+    the change is no grouped convolution, and merging makes the base layer one without groups, its weight (out, in, …).
+    A walks with the base layer's dilation and padding mode too, which PEFT's leaves at 1 and zeros.
+
     >>> import adjoint as aj
     >>> adapter = aj.lora.add(aj.nn.Conv2d(3, 8, 5), rank=2).adapters["default"]
     >>> adapter.lora_A.shape, adapter.lora_B.shape
@@ -180,21 +190,39 @@ class AdaptedConvolution(Adapted):
 
     def down(self, x: Array, A: Array) -> Array:
         """The convolution with A, its stride, padding and dilation those of the base layer."""
-        return _with(self.base_layer, A)(x)
+        return _with(self.base_layer, A, groups=1)(x)
 
     def up(self, h: Array, B: Array) -> Array:
         """The 1×1 convolution with B."""
-        return (xp.conv1d, xp.conv2d, xp.conv3d)[self.base_layer.ndim - 1](h, B)
+        base = self.base_layer
+        return (xp.conv1d, xp.conv2d, xp.conv3d)[base.ndim - 1](h, B, None, 1, 0, 1, base.groups)
 
     def along(self, v: Array) -> Array:
         """Channels before the positions."""
         return xp.reshape(v, (-1,) + (1,) * self.base_layer.ndim)
 
+    def matrix(self, W: Array) -> Array:
+        """The weight as a matrix (out, in·size), with zeros where an output does not see a group of channels."""
+        out, groups = W.shape[0], self.base_layer.groups
+        if groups == 1:
+            return xp.reshape(W, (out, -1))
+        own = xp.asarray(W, np.eye(groups).reshape(groups, 1, groups, 1), W.dtype)
+        return xp.reshape(xp.reshape(W, (groups, out // groups, 1, -1)) * own, (out, -1))
 
-def _with(layer: Any, weight: Array) -> Any:
+    def shaped(self, matrix: Array, shape: tuple[int, ...]) -> Array:
+        """A matrix (out, in·size) as a weight without groups."""
+        return xp.reshape(matrix, (shape[0], self.base_layer.in_channels, *shape[2:]))
+
+    def hold(self, W: Array) -> None:
+        """Give the base layer another weight, and as many groups as it has."""
+        self.base_layer.weight = W
+        self.base_layer.groups = self.base_layer.in_channels // W.shape[1]
+
+
+def _with(layer: Any, weight: Array, **fields: Any) -> Any:
     """The layer with another weight and no bias."""
     new = copy.copy(layer)
-    new.__dict__.update(weight=weight, bias=None, _form=None)
+    new.__dict__.update(fields, weight=weight, bias=None, _form=None)
     return new
 
 

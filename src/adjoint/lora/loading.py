@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,11 +11,11 @@ from adjoint.errors import CheckpointError
 from adjoint.interop.weights import Weights
 from adjoint.lora import initial
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
-from adjoint.lora.adding import installed, width
+from adjoint.lora.adding import installed, stands_alone, width
 from adjoint.lora.config import Config
 from adjoint.lora.files import as_like, own_names, sorted_keys, told
 from adjoint.lora.layers import Adapted, AdaptedEmbedding, adapted, cast
-from adjoint.lora.targets import by_pattern
+from adjoint.lora.targets import by_pattern, hub_name
 from adjoint.nn.module import Module
 
 
@@ -28,6 +29,11 @@ def load(net: Any, path: str, config: Config, name: str, learn: bool) -> Any:
     if not layers:
         raise CheckpointError(f"{path} has no adapters: none of its arrays is named lora_A or lora_B.")
     strange = [key for key in layers if key not in known or adapted(known[key][1]) is None]
+    if packed := [key for key in strange if key in known and hasattr(known[key][1], "in_proj_weight")]:
+        raise CheckpointError(
+            f"{path} has an adapter for {packed[0]}, whose projections of queries, keys and values are one array "
+            "(in_proj_weight), which takes none here: merge it with PEFT, or give attention three linear layers."
+        )
     if strange:
         raise CheckpointError(
             f"{path} has adapters for {told(strange)}, which {type(net).__name__} does not have as a layer that takes "
@@ -38,6 +44,8 @@ def load(net: Any, path: str, config: Config, name: str, learn: bool) -> Any:
     wrapped: dict[int, Any] = {}
     for key, parts in layers.items():
         own, module = known[key]
+        if id(module) in wrapped:
+            raise CheckpointError(f"{path} has two adapters for {own}, one of them as {key}.")
         layer: Any = wrapped.setdefault(id(module), adapted(module))
         if name in layer.adapters or layer.merged:
             remedy = "unmerge first" if layer.merged else "give another name, or remove it"
@@ -46,7 +54,7 @@ def load(net: Any, path: str, config: Config, name: str, learn: bool) -> Any:
     whole, state = _others(path, net, config, known, others, weights)
     for owner, last, value in state:
         setattr(owner, last, value)
-    net = installed(net, made, wrapped, name, whole, None)
+    net = installed(net, made, wrapped, name, whole if learn else (), None, config.bias if learn else "none")
     if not learn:
         for _, adapter, _ in made.values():
             adapter.freeze()
@@ -55,26 +63,11 @@ def load(net: Any, path: str, config: Config, name: str, learn: bool) -> Any:
 
 def _check_whole(path: str, net: Module, config: Config, known: dict[str, Any], layers: Any) -> None:
     """Raise where layers that the configuration targets have no adapter in the file."""
-    if config.targets is None or config.partial or config.targets == "all-linear":
+    if config.targets is None or str(config.targets).lower() == "all-linear":
         return
     there = {known[key][0] for key in layers}
-
-    def targeted(given: Any, key: str) -> bool:
-        if isinstance(given, str):
-            return re.fullmatch(given, key) is not None
-        return any(key == t or key.endswith(f".{t}") for t in given or ())
-
-    from adjoint.lora.targets import hub_name
-
-    lacking = []
-    for own, module in dict(known.values()).items():
-        key = hub_name(net, own)
-        saved = any(re.match(rf"(^|.*\.){m}($|\..*)", key) for m in config.modules_to_save or ())
-        if own in there or saved or targeted(config.excluded, key) or adapted(module) is None:
-            continue
-        if targeted(config.targets, key):
-            lacking.append(key)
-    if lacking:
+    takers = {hub_name(net, own) for own, m in dict(known.values()).items() if own not in there and adapted(m)}
+    if lacking := [key for key in takers if config.targeted(key)]:
         raise CheckpointError(
             f"{path} has no adapters for {told(lacking)}, which its configuration targets: it is incomplete, or for "
             "another network."
@@ -102,11 +95,17 @@ def _adapter(
         rank = by_pattern(config.rank_pattern, net, own, config.rank)
     alpha = config.alpha if ada else by_pattern(config.alpha_pattern, net, own, config.alpha)
     for what, value in (("rank_pattern", rank), ("alpha_pattern", alpha)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < (0 if ada else 1e-300):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < (0 if ada else 1e-300):
             raise CheckpointError(f"{path}: {what} gives {key} the value {value!r}.")
     base = layer.base_layer
-    if getattr(base, "groups", 1) != 1:
-        raise CheckpointError(f"{path}: {key} is a convolution in groups, whose adapters are not read here.")
+    kind = AdaLoRA if ada else DoRA if config.dora else LoRA
+    try:
+        initial.fits(kind, layer, rank, f"{path}: {key}")
+        if config.init in initial.RESIDUAL:
+            stands_alone(net, own, layer, f"{path}: init_lora_weights={config.init!r}")
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
     first, second = initial.shapes(layer, rank)
     extra_axes = len(first) - 2
     shape = {
@@ -131,7 +130,7 @@ def _adapter(
     if isinstance(layer, AdaptedEmbedding):
         options["dropout"] = 0.0
     left = None
-    if config.init in initial.RESIDUAL and not ada:
+    if config.init in initial.RESIDUAL:
         W, scale = layer.matrix(base.weight), LoRA(A, B, alpha, rslora=config.rslora).scale
         left = cast(
             layer.shaped(initial.split(config.init, cast(W, A), rank, scale)[2], tuple(base.weight.shape)), base.weight
@@ -147,17 +146,20 @@ def _others(
     path: str, net: Module, config: Config, known: dict[str, Any], others: dict[str, str], weights: Weights
 ) -> tuple[list[str], list[tuple[Any, str, Any]]]:  # fmt: skip
     """(names of modules that learn whole, (owner, attribute, array) of what the file has beside adapters)."""
-    state = []
+    state, there = [], set()
     for key, stored in others.items():
         module_name, _, last = key.rpartition(".")
-        found = known.get(module_name.replace(".modules_to_save", ""))
+        found = known.get(module_name)
         owner = None if found is None else found[1].base_layer if isinstance(found[1], Adapted) else found[1]
         mine = None if owner is None else owner.__dict__.get(last)
         if mine is None or not hasattr(mine, "shape"):
             raise CheckpointError(
                 f"{path} has {stored}, which {type(net).__name__} does not: it is for another network."
             )
-        array = weights.entry(stored).read()
+        entry = weights.entry(stored)
+        if not is_floating(entry.dtype):
+            raise CheckpointError(f"{path}: {stored} holds {entry.dtype}, not floating numbers.")
+        array = entry.read()
         naming = getattr(type(net), "naming", None)
         if naming is not None and re.fullmatch(naming.transposed, f"{found[0]}.{last}"):  # type: ignore[index]
             array = array.T
@@ -166,9 +168,25 @@ def _others(
                 f"{path}: {stored} is {array.shape}, where {type(net).__name__} has {tuple(mine.shape)}."
             )
         state.append((owner, last, as_like(array, mine, mine.dtype)))
-    whole = [own for key, (own, _) in known.items() if any(_saved(m, key) for m in config.modules_to_save or ())]
-    return list(dict.fromkeys(whole)), state
+        there.add(f"{found[0]}.{last}")  # type: ignore[index]
+    return _whole(path, config, known, there), state
 
 
-def _saved(module: str, key: str) -> bool:
-    return key == module or key.endswith(f".{module}")
+def _whole(path: str, config: Config, known: dict[str, Any], there: set[str]) -> list[str]:
+    """The modules that learn whole; raises where the file has some of their arrays, or none."""
+    whole: dict[str, None] = {}
+    for saved in config.modules_to_save or ():
+        meant = {
+            own: {f"{own}.{k.replace('base_layer.', '')}" for k in module.state_dict() if "lora_" not in k}
+            for key, (own, module) in known.items() if key.endswith(saved)  # as PEFT does
+        }  # fmt: skip
+        meant = {own: names for own, names in meant.items() if names}
+        complete = [own for own, names in meant.items() if names <= there]
+        begun = [own for own, names in meant.items() if names & there and not names <= there]
+        if lacking := begun or ([] if complete else list(meant)):
+            raise CheckpointError(
+                f"{path} has no {told(meant[lacking[0]] - there)}, which modules_to_save names by {saved!r}: it is "
+                "incomplete."
+            )
+        whole |= dict.fromkeys(complete)
+    return list(whole)

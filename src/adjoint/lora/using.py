@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from adjoint.arrays.dispatch import is_array
-from adjoint.errors import ShapeError
 from adjoint.lora.adapters import DoRA
+from adjoint.lora.initial import RESIDUAL
 from adjoint.lora.layers import Adapted, adapted_layers
 from adjoint.nn.module import Module
 
@@ -118,7 +118,7 @@ def merge(net: M) -> M:
     for key, W in new.items():
         layer = found[key]
         layer.register_buffer("original", layer.base_layer.weight, persistent=False)
-        layer.base_layer.weight = W
+        layer.hold(W)
         layer.merged = layer.use
     return net
 
@@ -134,7 +134,7 @@ def unmerge(net: M) -> M:
     """
     for layer in _found("unmerge", net).values():
         if layer.merged:
-            layer.base_layer.weight = layer.original
+            layer.hold(layer.original)
             _forget(layer)
     return net
 
@@ -149,7 +149,8 @@ def remove(net: Any, name: str | None = None) -> Any:
     """Take an adapter away, or all of them where none is named: layers without one are themselves again.
 
     After `merge`, all are taken away and the merged weights stay. The network stays frozen: `net.unfreeze()` lets it
-    learn. Raises KeyError for an adapter that there is not.
+    learn. Raises KeyError for an adapter that there is not, ValueError for one that was taken out of the base weights
+    ("pissa", "olora"), which are not whole without it, unless it is merged.
 
     >>> import adjoint as aj
     >>> aj.lora.remove(aj.lora.add(aj.nn.MLP((2, 3, 1)), rank=1))
@@ -167,6 +168,13 @@ def remove(net: Any, name: str | None = None) -> Any:
         raise KeyError(f"lora.remove: there is no adapter {name!r}, only {', '.join(names(net))}.")
     if name is not None and any(layer.merged for layer in found.values()):
         raise ValueError("lora.remove: adapters are merged into the weights: unmerge first, or remove all.")
+    for key, layer in found.items():
+        taken = [n for n, adapter in layer.adapters.items() if name in (None, n) and adapter.init in RESIDUAL]
+        if taken and not layer.merged:
+            raise ValueError(
+                f"lora.remove: {taken[0]!r} was taken out of the weight of {key or 'the layer'} "
+                f"({layer.adapters[taken[0]].init}), which is not whole without it: lora.merge first."
+            )
     for layer in found.values():
         if layer.merged:
             _forget(layer)
@@ -181,9 +189,3 @@ def _found(what: str, net: Module) -> dict[str, Adapted]:
     if not found:
         raise ValueError(f"lora.{what}: {type(net).__name__} has no adapters: lora.add gives it some.")
     return found
-
-
-def check_shape(what: str, name: str, given: Any, own: Any) -> None:
-    """Raise ShapeError unless two shapes are the same."""
-    if tuple(given) != tuple(own):
-        raise ShapeError(f"{what}: {name} is {tuple(given)}, where the network takes {tuple(own)}.")
