@@ -77,21 +77,21 @@ def split(kind: str, W: Array, rank: int, scale: float) -> tuple[Array, Array, A
 
 
 def from_inputs(net: Module, made: Mapping[str, tuple[Adapted, str]], sample: Any) -> dict[str, np.ndarray]:
-    """For every layer, A from its inputs on a sample: the right singular vectors of the largest values (EVA).
+    """For every layer, A from its inputs on a sample: the directions in which they vary most (EVA).
 
-    Paischer et al. 2024 (arXiv 2410.07170). The vectors are those of the inputs' matrix (inputs, in_features), from its
-    Gram matrix in float64; B is zero. `sample` is what the network is called with: an array, a tuple of arguments, or a
+    Paischer et al. 2024 (arXiv 2410.07170), every layer with the rank that it has (PEFT's `rho` = 1). The directions
+    are the right singular vectors of the inputs (inputs, in_features) less their mean, as PEFT has them, from the Gram
+    matrix in float64; B is zero. `sample` is what the network is called with: an array, a tuple of arguments, or a
     function of the network. Raises ShapeError where a layer saw fewer inputs than its rank, ValueError where none.
     """
-    grams: dict[int, list[Any]] = {id(layer): [0, None] for layer, _ in made.values()}
+    seen: dict[int, tuple[int, Any, Any]] = {id(layer): (0, 0.0, None) for layer, _ in made.values()}
 
     def watching(layer: Adapted, x: Array) -> None:
-        if id(layer) not in grams or is_index(x):
+        if id(layer) not in seen or is_index(x):
             return
         X = np.asarray(backend(type(x)).to_numpy(x), "float64").reshape(-1, x.shape[-1])
-        held = grams[id(layer)]
-        held[0] += len(X)
-        held[1] = X.T @ X if held[1] is None else held[1] + X.T @ X
+        if len(X):
+            seen[id(layer)] = joined(*seen[id(layer)], X)
 
     call: Callable[[Module], Any] = (
         sample if callable(sample) else lambda n: n(*(sample if isinstance(sample, tuple) else (sample,)))
@@ -107,7 +107,7 @@ def from_inputs(net: Module, made: Mapping[str, tuple[Adapted, str]], sample: An
         observer.reset(token)
     result = {}
     for name, (layer, adapter) in made.items():
-        count, gram = grams[id(layer)]
+        count, _, gram = seen[id(layer)]
         rank = layer.adapters[adapter].rank
         if gram is None:
             raise ValueError(
@@ -119,6 +119,23 @@ def from_inputs(net: Module, made: Mapping[str, tuple[Adapted, str]], sample: An
             )
         result[name] = np.linalg.eigh(gram)[1][:, ::-1][:, :rank].T
     return result
+
+
+def joined(count: int, mean: Any, gram: Any, X: np.ndarray) -> tuple[int, Any, Any]:
+    """The number, the mean and the centred Gram matrix of rows, with those of X added (Chan et al. 1979).
+
+    >>> X = np.array([[1.0], [3.0], [8.0]])
+    >>> count, mean, gram = joined(*joined(0, 0.0, None, X[:2]), X[2:])
+    >>> count, float(mean[0]), float(gram[0, 0])
+    (3, 4.0, 26.0)
+    """
+    own = X.mean(0)
+    centred, between = X - own, own - mean
+    total = count + len(X)
+    fresh = centred.T @ centred
+    if gram is not None:
+        fresh += gram + np.outer(between, between) * (count * len(X) / total)
+    return total, mean + between * (len(X) / total), fresh
 
 
 def fits(kind: type, layer: Adapted, rank: int, what: str) -> None:
