@@ -1,4 +1,4 @@
-"""The command line: `adjoint demo`, `train`, `open`, `inspect`, `diff`, `cost`, `generate` and `doctor`."""
+"""The command line: `adjoint demo`, `train`, `open`, `inspect`, `diff`, `cost`, `lora`, `generate` and `doctor`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from adjoint import __version__
+from adjoint.cli import lora
 
 app = typer.Typer(
     name="adjoint",
@@ -20,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(lora.app)
 
 
 def main() -> None:
