@@ -10,6 +10,7 @@ from typing import Any
 from adjoint.arrays.shapes import count
 from adjoint.costs.passes import Pass, Spending, backward_of, learns, variables
 from adjoint.inspection.watching import evaluated, watch
+from adjoint.interop.sections import source_name
 from adjoint.nn.layers import Sequential
 from adjoint.nn.module import Module, count_parameters
 
@@ -79,7 +80,7 @@ def watched(net: Module, args: Sequence[Any]) -> list[Call]:
     """
     seen: list[Call] = []
     open_calls: list[Call] = []
-    modules = dict(evaluated(net).named_modules())
+    modules = {source_name(name): module for name, module in evaluated(net).named_modules()}
 
     def around(name: str, module: Module, call: Any, args: tuple[Any, ...]) -> Any:
         options = call.keywords

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from adjoint.arrays.dispatch import Array
+from adjoint.arrays.dispatch import Array, is_array
+from adjoint.interop.graph import Graph
+from adjoint.interop.sections import divide, source_name
 from adjoint.nn.layers import Sequential
 from adjoint.nn.module import Module, to
 from adjoint.trees import differentiable
@@ -19,8 +21,9 @@ Around = Callable[[str, Module, Callable[..., Any], tuple[Any, ...]], Any]
 def watch(net: Module, around: Around) -> Module:
     """A copy of the network in which each module's call is around(name, module, call, args), `call(*args)` its value.
 
-    `name` is the dotted one of `named_modules`. A `Sequential` is no layer of its own: it is passed through. The arrays
-    are the network's own, and the copy is in evaluation mode.
+    `name` is the dotted one of `named_modules`; in a program read from elsewhere that of its source (see
+    `adjoint.interop.sections`). A `Sequential` is no layer of its own: it is passed through. The arrays are the
+    network's own, and the copy is in evaluation mode.
 
     >>> import numpy as np, adjoint as aj
     >>> def told(name, module, call, args):
@@ -37,8 +40,11 @@ def watch(net: Module, around: Around) -> Module:
 
 
 def evaluated(net: Module) -> Module:
-    """A copy of the network in evaluation mode, with the same arrays."""
+    """A copy of the network in evaluation mode, with the same arrays; programs read from elsewhere are divided."""
     copy: Module = to(net).eval()
+    for _, module in list(copy.named_modules()):
+        if isinstance(module, Graph):
+            divide(module)
     return copy
 
 
@@ -67,7 +73,7 @@ class Watched:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's value, or what the watcher makes of it."""
-        return self._around(self._name, self._module, functools.partial(self._module, **kwargs), args)
+        return self._around(source_name(self._name), self._module, functools.partial(self._module, **kwargs), args)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
@@ -77,10 +83,12 @@ class Watched:
 class Call:
     """One call of a module: its name, the module, what went in and what came out.
 
-    `input` is its first argument; `function` the module as a function of that one, the others held.
+    `input` is the first of its arguments that is an array of floating numbers, `function` the module as a function of
+    that one, the others held; `alone` says that there are no other arrays, so that an example may pass by itself.
+    `output` is what it gives, of a tuple or list the first part.
 
-    `nth`: its number among the calls of that name, from 0. `level`: how many modules it is inside of. `finished`: its
-    place in the order in which calls ended.
+    `place`: which argument that is. `nth`: its number among the calls of that name, from 0. `level`: how many modules
+    it is inside of. `finished`: its place in the order in which calls ended.
     """
 
     name: str
@@ -89,32 +97,45 @@ class Call:
     level: int
     input: Any
     function: Callable[[Any], Any]
+    place: int = 0
+    alone: bool = True
     output: Any = None
     finished: int = 0
 
     @property
     def kind(self) -> str:
-        """The module's class."""
-        return type(self.module).__name__
+        """The module's class, in its source where it was read from one."""
+        told = self.module.plan.kind if isinstance(self.module, Graph) else ""
+        return told or type(self.module).__name__
 
 
 def calls(net: Module, x: Array) -> tuple[Any, list[Call]]:
     """(net(x), the calls of modules that map a floating array to another, in the order in which they began)."""
     seen: list[Call] = []
     unfinished: list[Call] = []
-    modules = dict(evaluated(net).named_modules())
+    modules: dict[str, list[Module]] = {}
+    for name, module in evaluated(net).named_modules():
+        modules.setdefault(source_name(name), []).append(module)
 
     def record(name: str, module: Module, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         nth = sum(entry.name == name for entry in seen)
-        given: Callable[..., Any] = functools.partial(modules[name], **getattr(call, "keywords", {}))
-        first, *others = args or (None,)
-        entry = Call(name, modules[name], nth, len(unfinished), first, lambda x: given(x, *others))
+        options = getattr(call, "keywords", {})
+        own = modules[name][nth % len(modules[name])]
+        place = next((k for k, x in enumerate(args) if differentiable(x)), 0)
+        alone = not any(is_array(x) for x in (*args[:place], *args[place + 1 :], *options.values()))
+
+        def function(x: Any) -> Any:
+            return main(own(*args[:place], x, *args[place + 1 :], **options))
+
+        given = args[place] if args else None
+        entry = Call(name, own, nth, len(unfinished), given, function, place, alone)
         seen.append(entry)
         unfinished.append(entry)
-        entry.output = call(*args)
+        result = call(*args)
+        entry.output = main(result)
         unfinished.pop()
         entry.finished = len(seen) - len(unfinished) - 1
-        return entry.output
+        return result
 
     y = watch(net, record)(x)
     return y, [entry for entry in seen if differentiable(entry.input) and differentiable(entry.output)]
@@ -127,8 +148,20 @@ def onward(net: Module, x: Array, name: str, nth: int = 0) -> Callable[[Array], 
         times = itertools.count()
 
         def replace(at: str, module: Module, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-            return h if at == name and next(times) == nth else call(*args)
+            if at != name or next(times) != nth:
+                return call(*args)
+            return replaced(call(*args), h)
 
         return watch(net, replace)(x)
 
     return rest
+
+
+def main(y: Any) -> Any:
+    """What a module gives, of a tuple or list the first part."""
+    return y[0] if isinstance(y, (tuple, list)) and y else y
+
+
+def replaced(y: Any, h: Any) -> Any:
+    """The same with another first part."""
+    return type(y)([h, *y[1:]]) if isinstance(y, (tuple, list)) and y else h

@@ -157,7 +157,10 @@ class Exported(Graph):
         constants: Mapping[str, Array],
         fallbacks: Sequence[str] = (),
     ) -> None:
-        super().__init__(inputs, (result, dict(changes)), steps, parameters, buffers)
+        sizes = {
+            name: tuple(n if isinstance(n, int) else None for n in x.shape) for name, x in interface.arrays.items()
+        }
+        super().__init__(inputs, (result, dict(changes)), steps, parameters, buffers, sizes)
         for name, array in constants.items():
             self.register_buffer(name, array, persistent=False)
         self.interface = interface

@@ -8,6 +8,9 @@ from typing import Any
 from adjoint.arrays.dispatch import Array
 from adjoint.nn.module import Module
 
+Scopes = tuple[tuple[str, str], ...]
+Sizes = tuple[int | None, ...]
+
 
 class Value(str):
     """The name of a value where a step takes it; everything else among a step's arguments is a constant.
@@ -23,14 +26,15 @@ class Step:
     """One operation: `call(*args, **kwargs)`, whose result gets the name in `outputs` (several names: its parts).
 
     Arguments are constants, `Value`s, and lists and tuples of them. A name "" drops its part. `where` says in the
-    source's words what the operation is and where it stands; errors carry it.
+    source's words what the operation is and where it stands; errors carry it. `scopes` are the (name, kind) of the
+    modules of the source that it is inside of, outermost first.
 
     >>> step = Step(lambda x, y: x - y, (Value("a"), 1), {}, ("b",), "Sub 'node_3'")
     >>> step.takes(), step.outputs
     ({'a'}, ('b',))
     """
 
-    __slots__ = ("args", "call", "kwargs", "outputs", "where")
+    __slots__ = ("args", "call", "kwargs", "outputs", "scopes", "where")
 
     def __init__(
         self,
@@ -39,20 +43,25 @@ class Step:
         kwargs: Mapping[str, Any],
         outputs: Sequence[str],
         where: str,
+        scopes: Scopes = (),
     ) -> None:
         self.call = call
         self.args = tuple(args)
         self.kwargs = dict(kwargs)
         self.outputs = tuple(outputs)
         self.where = where
+        self.scopes = scopes
 
     def takes(self) -> set[str]:
         """The names of the values it takes."""
-        return set(_names((self.args, list(self.kwargs.values()))))
+        return set(names((self.args, list(self.kwargs.values()))))
 
 
 class Plan:
     """The steps of a program in their order, with what can be forgotten after each.
+
+    `sizes` has, for inputs whose shape is declared, their sizes, None for one that is open; `kind` is the class of the
+    source's module whose steps these are, "" for those of a whole program.
 
     >>> plan = Plan(["x"], Value("z"), [Step(lambda x: x + 1, (Value("x"),), {}, ("y",), "add"),
     ...                                 Step(lambda y: 2 * y, (Value("y"),), {}, ("z",), "double")])
@@ -60,12 +69,21 @@ class Plan:
     8
     """
 
-    __slots__ = ("inputs", "result", "steps")
+    __slots__ = ("inputs", "kind", "result", "sizes", "steps")
 
-    def __init__(self, inputs: Sequence[str], result: Any, steps: Sequence[Step]) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        result: Any,
+        steps: Sequence[Step],
+        sizes: Mapping[str, Sizes] | None = None,
+        kind: str = "",
+    ) -> None:
         self.inputs = tuple(inputs)
         self.result = result
-        needed = set(_names(result))
+        self.sizes = dict(sizes or {})
+        self.kind = kind
+        needed = set(names(result))
         each: list[tuple[Step, tuple[str, ...]]] = []
         for step in reversed(steps):
             takes = step.takes()
@@ -97,7 +115,7 @@ class Graph(Module):
     """A network as the plan of its steps; its arrays stand under the names that they have in the source.
 
     `inputs` names what a call takes, in order; `result` is what it gives: a `Value`, or a tuple, list or dict of them.
-    `parameters` are learned, `buffers` are not.
+    `parameters` are learned, `buffers` are not. `sizes` are those that the source declares of inputs (see `Plan`).
 
     >>> import numpy as np, adjoint as aj
     >>> steps = [Step(aj.multiply, (Value("fc.weight"), Value("x")), {}, ("y",), "mul 'fc'")]
@@ -115,8 +133,9 @@ class Graph(Module):
         steps: Sequence[Step],
         parameters: Mapping[str, Array],
         buffers: Mapping[str, Array] | None = None,
+        sizes: Mapping[str, Sizes] | None = None,
     ) -> None:
-        self.plan = Plan(inputs, result, steps)
+        self.plan = Plan(inputs, result, steps, sizes)
         for name, array in parameters.items():
             setattr(self, name, array)
         for name, array in (buffers or {}).items():
@@ -140,14 +159,15 @@ class Graph(Module):
         return f"Graph({', '.join(self.plan.inputs)}: {len(self.plan.steps)} steps, {len(self.form().names)} arrays)"
 
 
-def _names(value: Any) -> Iterable[str]:
+def names(value: Any) -> Iterable[str]:
+    """The names of the values in a nest, in its order."""
     if isinstance(value, Value):
         yield value
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from _names(part)
+            yield from names(part)
     elif isinstance(value, dict):
-        yield from _names(list(value.values()))
+        yield from names(list(value.values()))
 
 
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:
@@ -159,3 +179,12 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     if kind is dict:
         return {k: _filled(part, values) for k, part in value.items()}
     return value
+
+
+def word(name: str) -> str:
+    """The last part of a dotted name that is no number: what modules of a source are called where no class is told.
+
+    >>> word("encoder.layers.11"), word("3")
+    ('layers', '3')
+    """
+    return next((part for part in reversed(name.split(".")) if not part.isdigit()), name)

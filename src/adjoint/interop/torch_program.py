@@ -14,7 +14,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
 from adjoint.interop.aten import CREATION, OPERATORS, RANDOM, find
 from adjoint.interop.foreign import Foreign
-from adjoint.interop.graph import Step, Value
+from adjoint.interop.graph import Scopes, Step, Value
 from adjoint.ops.define import plain
 
 SILENT = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "generator"})
@@ -50,6 +50,7 @@ class Reader:
         self.constants: dict[str, Any] = dict(constants)
         self.steps: list[Step] = []
         self.fallbacks: dict[str, str] = {}
+        self.scopes: Scopes = ()  # of the node that is read
 
     def named(self, name: str) -> Value:
         """A name that no other value has."""
@@ -97,7 +98,7 @@ class Reader:
     # Nodes
 
     def _node(self, node: Any, known: Mapping[Any, Any], name: str) -> Any:
-        target = node.target
+        target, self.scopes = node.target, scopes(node)
         args = [self._filled(x, known) for x in node.args]
         kwargs = {k: self._filled(x, known) for k, x in node.kwargs.items() if k not in SILENT}
         if type(target).__name__ != "OpOverload":
@@ -131,7 +132,7 @@ class Reader:
         new: bool = False,
     ) -> Any:  # fmt: skip
         """A step, or the result at once where nothing but constants enters."""
-        step = Step(call, args, kwargs, (), where)
+        step = Step(call, args, kwargs, (), where, self.scopes)
         takes = step.takes() - ({self.like} if new else set())
         if takes <= self.constants.keys():
             found = self._folded(call, args[1:] if new else args, kwargs, new)
@@ -289,6 +290,20 @@ def row_major(node: Any, where: str) -> None:
     x = node.meta["val"]
     if not x.is_contiguous() or x.storage_offset():
         raise NotImplementedError(f"{where} reads memory by strides of a view, which arrays here do not have.")
+
+
+def scopes(node: Any) -> Scopes:
+    """(name, kind) of the modules that a node is inside of, outermost first; a later call's name ends in "@1", "@2" …
+
+    A `Sequential` is no module of its own here.
+    """
+    found = []
+    for key, (path, kind) in (node.meta.get("nn_module_stack") or {}).items():
+        again = re.search(r"@\d+$", key)
+        kind = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+        if path and kind != "Sequential" and not path.startswith("_empty_"):
+            found.append((path + (again.group() if again else ""), kind))
+    return tuple(found)
 
 
 def place(node: Any) -> str:

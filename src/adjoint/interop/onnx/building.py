@@ -12,8 +12,9 @@ from adjoint.errors import CheckpointError
 from adjoint.interop.graph import Graph, Plan, Step, Value
 from adjoint.interop.onnx.control import Block
 from adjoint.interop.onnx.graphs import check_claimed, check_text, described, inside, ordered, uses
-from adjoint.interop.onnx.inputs import Input, check_shape
+from adjoint.interop.onnx.inputs import Input, check_shape, sizes_of
 from adjoint.interop.onnx.nodes import node_of, value_of
+from adjoint.interop.onnx.scopes import scopes_of
 from adjoint.interop.onnx.tensors import array_of
 from adjoint.interop.onnx.types import WORKING, Types
 
@@ -99,7 +100,8 @@ def steps_of(graph: Any, order: Sequence[int], scope: Scope, source: Source) -> 
             scope.constants[proto.output[0]] = node()
             continue
         kwargs = {"captured": {name: Value(name) for name in captured}} if any(True for _ in inside(proto)) else {}
-        steps.append(Step(node, args, kwargs, tuple(proto.output), where))
+        learned = any(isinstance(x, Value) and x in source.parameters for x in args)
+        steps.append(Step(node, args, kwargs, tuple(proto.output), where, scopes_of(proto, learned)))
         scope.values.update({name: name for name in proto.output if name})
     outputs = []
     for x in graph.output:
@@ -141,4 +143,5 @@ def network_of(graph: Any, source: Source) -> Graph:
     steps, outputs = steps_of(graph, order, scope, source)
     checks = [Step(Input(x, source.types), (Value(x.name),), {}, (x.name,), f"input {x.name!r}") for x in declared]
     result = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    return Graph(inputs, result, [*checks, *steps], source.parameters, source.buffers)
+    sizes = {x.name: known for x in declared if (known := sizes_of(x)) is not None}
+    return Graph(inputs, result, [*checks, *steps], source.parameters, source.buffers, sizes)
