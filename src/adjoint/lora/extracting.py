@@ -51,6 +51,9 @@ class Extracted:
 class Extraction:
     """What `extract` did: a row a layer with an adapter, what is stored whole and why, what is not stored and why.
 
+    `tied` are pairs of names of one base weight that both have adapters: each is right where it stands, but PEFT's
+    `merge_and_unload` would add both to the one weight.
+
     >>> import adjoint as aj
     >>> base, tuned = aj.nn.MLP((6, 5, 4), rng=0), aj.nn.MLP((6, 5, 4), rng=1)
     >>> _, found = aj.lora.extract(base, tuned, energy=0.9)
@@ -62,6 +65,7 @@ class Extraction:
     biases: tuple[str, ...]
     whole: Mapping[str, str]
     lost: Mapping[str, str]
+    tied: tuple[str, ...]
     parameters: int
 
     @property
@@ -132,13 +136,15 @@ def extract(
     for key in found.whole:
         net = replace(net, {key: to(there[key]).unfreeze()})
         sizes += sum(int(np.prod(x.shape)) for _, x in there[key].named_arrays())
+    own = dict(layers(net))
     for label in found.biases:
-        key = label.rpartition(".")[0]
-        layer = dict(layers(net))[key].base_layer
+        key = _owner(label)
+        layer = own[key].base_layer if key in made else own[key]
         layer.bias = xp.asarray(layer.bias, to_numpy(there[key].bias), layer.bias.dtype)
         layer.unfreeze("bias")
         sizes += int(layer.bias.size)
-    return net.eval(), Extraction(tuple(rows), tuple(found.biases), found.whole, found.lost, sizes)
+    tied = tuple(f"{a} is {b}" for a, b in base.form().ties if _owner(a) in made and _owner(b) in made)
+    return net.eval(), Extraction(tuple(rows), tuple(found.biases), found.whole, found.lost, tied, sizes)
 
 
 @dataclass(frozen=True)
@@ -211,11 +217,13 @@ def _compare(result: Changed, key: str, module: Any, other: Any) -> None:
         return
     layer = adapted(module) if module.__dict__ else None
     takes = layer is not None and getattr(module, "groups", 1) == 1 and set(changed) <= {"weight", "bias"}
-    if not grown and takes and "weight" in changed:
+    if not grown and changed == ["bias"]:
+        result.biases.append(f"{key}.bias" if key else "bias")
+    elif not grown and takes:
         assert layer is not None
         a, b = shapes(layer, 1)
         result.updates[key] = Update(layer, own["weight"], theirs["weight"], (b[0], math.prod(a[1:])))
-        result.biases += [f"{key}.bias"] if "bias" in changed else []
+        result.biases += [f"{key}.bias" if key else "bias"] if "bias" in changed else []
     elif key:
         result.whole[key] = _reason(module, own, theirs, grown, changed)
     else:
@@ -242,6 +250,10 @@ def _adapter(layer: Adapted, best: Truncated) -> LoRA:
     dtype = width(W)
     A, B = (xp.asarray(W, x.reshape(s), dtype) for x, s in ((best.right, first), (best.left, second)))
     return LoRA(A, B, float(best.rank))
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _norms(best: Truncated) -> tuple[float, float, float]:

@@ -157,7 +157,7 @@ def _others(
                 f"{path} has {stored}, which {type(net).__name__} does not: it is for another network."
             )
         entry = weights.entry(stored)
-        if not is_floating(entry.dtype):
+        if is_floating(mine.dtype) and not is_floating(entry.dtype):
             raise CheckpointError(f"{path}: {stored} holds {entry.dtype}, not floating numbers.")
         array = entry.read()
         naming = getattr(type(net), "naming", None)

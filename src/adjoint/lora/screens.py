@@ -35,6 +35,12 @@ def extraction(found: Extraction, every: bool = False) -> Group:
                 Text(label if not k else "", "dim"),
                 Text(f"{plain(names[0])}{more}: {why}", "yellow" if label == "not stored" else ""),
             )
+    if found.tied:
+        heading.add_row(
+            Text("tied", "dim"),
+            Text(f"{', '.join(map(plain, found.tied))}: both have an adapter. Use it beside the base model; PEFT's "
+                 "merge_and_unload would add both to the one weight"),
+        )  # fmt: skip
     if not count:
         return Group(heading)
     rows = sorted(found.layers, key=lambda x: -x.error)
