@@ -141,17 +141,20 @@ def load(net: M, folder: Path, name: str = "default", *, learn: bool = True) -> 
 
 SUFFIX = re.compile(
     r"(?P<layer>.*)\.(?P<part>lora_A|lora_B|lora_E|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)"
-    r"(\.(?!weight$|bias$)[^.]+)?(\.weight)?"  # the adapter's name, where a whole state was saved
+    r"(\.(?P<adapter>(?!weight$|bias$)[^.]+))?(\.weight)?"  # its name, where a whole state was saved
 )
 
 
 def sorted_keys(path: str, keys: Iterable[str]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """({layer: {part: key}}, {other array: key}) of the keys in a file of PEFT's.
 
+    Names of adapters are left out in them. PEFT's files have some with a name beside them where that contains the name
+    of the adapter that was saved, as "default_2" does "default": they are of another adapter, and passed over.
+
     >>> sorted_keys("f", ["base_model.model.fc.lora_A.weight", "base_model.model.head.bias"])
     ({'fc': {'lora_A': 'base_model.model.fc.lora_A.weight'}}, {'head.bias': 'base_model.model.head.bias'})
     """
-    adapters: dict[str, dict[str, str]] = {}
+    by_name: dict[Any, list[tuple[str, str, str]]] = {}
     others: dict[str, str] = {}
     for key in keys:
         match = SUFFIX.fullmatch(key.removeprefix(PREFIX))
@@ -159,10 +162,14 @@ def sorted_keys(path: str, keys: Iterable[str]) -> tuple[dict[str, dict[str, str
             bare = re.sub(r"\.modules_to_save(\.default)?(?=\.)", "", key.removeprefix(PREFIX))
             others[bare.replace(".base_layer.", ".")] = key
             continue
-        part = match["part"].replace("_embedding", "")
-        known = adapters.setdefault(match["layer"], {})
+        by_name.setdefault(match["adapter"], []).append((match["layer"], match["part"].replace("_embedding", ""), key))
+    if len(by_name) > 1 and None not in by_name:
+        raise CheckpointError(f"{path} has several adapters, {told(by_name)}: save one of them by its name.")
+    adapters: dict[str, dict[str, str]] = {}
+    for layer, part, key in by_name.get(None) or next(iter(by_name.values()), []):
+        known = adapters.setdefault(layer, {})
         if part in known:
-            raise CheckpointError(f"{path} has {part} of {match['layer']} twice: {known[part]} and {key}.")
+            raise CheckpointError(f"{path} has {part} of {layer} twice: {known[part]} and {key}.")
         known[part] = key
     return adapters, others
 
