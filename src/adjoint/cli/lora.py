@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 app = typer.Typer(
     name="lora",
-    help="Low-rank adaptation: extract an adapter from a fine-tuned model.",
+    help="Low-rank adaptation: train an adapter, or extract one from a fine-tuned model.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -37,11 +38,72 @@ def _extract(
         extracted(Console(), base, tuned, to, rank, energy, every)
 
 
+class Methods(StrEnum):
+    """What learns."""
+
+    full = "full"
+    lora = "lora"
+    dora = "dora"
+    adalora = "adalora"
+    qlora = "qlora"
+
+
+@app.command("train")
+def _train(
+    model: Annotated[Path, typer.Argument(help=f"What to adapt: {MODEL}.", metavar="MODEL")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A text (.txt), or examples with labels: .csv or .jsonl with text and label, .npz with x and y."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter; made where it is missing.", metavar="FOLDER")],
+    method: Annotated[
+        Methods, typer.Option(help="full: every weight; qlora: weights in NF4; else as lora.add has it.")
+    ] = Methods.lora,
+    rank: Annotated[int, typer.Option(min=1, help="Of each adapter; of adalora on average, in the end.")] = 8,
+    alpha: Annotated[float, typer.Option(help="An adapter is multiplied by alpha/rank.")] = 16.0,
+    targets: Annotated[
+        list[str] | None, typer.Option(help="A layer's name, the end of it or a glob; may be given several times.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(min=0.0, help="At its height: 1e-3, of full 1e-4.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How many; the examples held out are read ten times.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Else how often every example is seen: 3.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Examples, or blocks of text, in a step.")] = 8,
+    seq: Annotated[int, typer.Option(min=2, help="Tokens in a block; longer examples are cut.")] = 128,
+    validation: Annotated[float, typer.Option(min=0.0, max=0.9, help="The share that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of adapters, split and the order of the examples.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+) -> None:
+    """Adapt a model to a text or to labelled examples; only what changes is written, as PEFT reads it.
+
+    Ctrl-C finishes the step in hand; the same command with --resume goes on from there.
+    """
+    from rich.console import Console
+
+    from adjoint.cli.tuning import Options, tune
+
+    options = Options(
+        model, data, out, method.value, rank, alpha, tuple(targets or ()), lr, steps, epochs, batch, seq, validation,
+        seed, resume,
+    )  # fmt: skip
+    with mendable():
+        try:
+            tune(Console(), options)
+        except KeyboardInterrupt:
+            begun = options.state.exists()
+            told = "the same command with --resume goes on" if begun else "no step was taken and nothing written"
+            typer.echo(f"interrupted; {told}", err=True)
+            raise typer.Exit(130) from None
+
+
 @contextmanager
 def mendable() -> Iterator[None]:
     """What the user can mend is told in one line, with exit status 1."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (FloatingPointError, TypeError, ValueError) as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

@@ -13,6 +13,7 @@ from .digits import digits
 from .errors import DataError
 from .idx import read_idx
 from .mnist import mnist
+from .rounds import Rounds
 from .text import Alphabet, characters, windows
 
-__all__ = ["Alphabet", "DataError", "Dataset", "characters", "digits", "mnist", "read_idx", "windows"]
+__all__ = ["Alphabet", "DataError", "Dataset", "Rounds", "characters", "digits", "mnist", "read_idx", "windows"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,8 @@ class Dataset:
     y: NDArray[Any]
     name: str = ""
     classes: tuple[str, ...] = ()
+
+    unit: ClassVar[str] = "epoch"  # what `fit` calls all its batches
 
     def __post_init__(self) -> None:
         for field in ("x", "y"):

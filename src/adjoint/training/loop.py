@@ -116,10 +116,10 @@ def fit(
         settings["frozen weights"] = checksum(still)
     if checkpoint is not None and resume and os.path.exists(checkpoint):
         state.restore(checkpoint, settings, lambda epoch: rate(epoch * steps - 1))
-    step = _compiled(_stepping(loss, max_norm, penalty), home)
+    step = _compiled(stepping(loss, max_norm, penalty), home)
     measure = _compiled(_measuring(loss, metric), home)
 
-    with display(progress, state, steps, epochs) as shown, interruptions() as asked:
+    with display(progress, state, steps, epochs, train.unit) as shown, interruptions() as asked:
         while len(state.history) < epochs and not state.exhausted(patience) and not asked:
             began, epoch = time.perf_counter(), len(state.history)
             for x, y in _beside(like, train.batches(batch_size, seed, epoch, start=state.batch)):
@@ -195,7 +195,18 @@ def _evaluate(measure: Any, net: Any, data: Dataset, batch_size: int) -> tuple[f
 # The two functions that run once a batch
 
 
-def _stepping(loss: Compare, max_norm: float | None, penalty: Callable[[Any], Any] | None) -> Callable[..., Any]:
+def stepping(
+    loss: Compare, max_norm: float | None = None, penalty: Callable[[Any], Any] | None = None
+) -> Callable[..., Any]:
+    """A step of `fit`: (net, optimizer, x, y, lr) ↦ (net, optimizer, the loss before it).
+
+    >>> import numpy as np, adjoint as aj
+    >>> net, data = aj.nn.MLP((64, 10), rng=0), aj.data.digits()
+    >>> first = stepping(aj.cross_entropy)(net, aj.optim.SGD(net, 0.1), data.x, data.y, None)
+    >>> float(stepping(aj.cross_entropy)(*first[:2], data.x, data.y, None)[2]) < float(first[2])
+    True
+    """
+
     def whole(net: Any, x: Array, y: Array) -> Any:
         value = loss(net(x), y)
         return value if penalty is None else value + penalty(net)

@@ -27,12 +27,14 @@ class Progress:
 class Lines(Progress):
     """A line an epoch."""
 
-    def __init__(self, console: Any, epochs: int) -> None:
+    def __init__(self, console: Any, epochs: int, unit: str) -> None:
         self.console = console
+        self.unit = unit
         self.epochs = epochs
 
     def epoch(self, record: Epoch) -> None:
-        self.console.print(f"{_told(record, self.epochs)} · {record.seconds:.1f} s", highlight=False, soft_wrap=True)
+        told = _told(record, self.epochs, self.unit)
+        self.console.print(f"{told} · {record.seconds:.1f} s", highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
@@ -41,8 +43,9 @@ class Lines(Progress):
 class Bar(Progress):
     """A bar over all steps of the run, with the last epoch's figures and the time left."""
 
-    def __init__(self, bar: Any, steps: int, done: int, epochs: int) -> None:
+    def __init__(self, bar: Any, steps: int, done: int, epochs: int, unit: str) -> None:
         self.bar = bar
+        self.unit = unit
         self.epochs = epochs
         self.task = bar.add_task("training", total=steps, completed=done)
 
@@ -50,14 +53,14 @@ class Bar(Progress):
         self.bar.advance(self.task)
 
     def epoch(self, record: Epoch) -> None:
-        self.bar.update(self.task, description=_told(record, self.epochs))
+        self.bar.update(self.task, description=_told(record, self.epochs, self.unit))
 
     def say(self, text: str) -> None:
         self.bar.console.print(text, highlight=False, markup=False)
 
 
 @contextmanager
-def display(shown: bool, state: State, steps: int, epochs: int) -> Iterator[Progress]:
+def display(shown: bool, state: State, steps: int, epochs: int, unit: str = "epoch") -> Iterator[Progress]:
     """The progress of a run of `epochs` epochs with `steps` steps each, from its state on; silent unless `shown`."""
     if not shown:
         yield Progress()
@@ -68,11 +71,11 @@ def display(shown: bool, state: State, steps: int, epochs: int) -> Iterator[Prog
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Lines(console, epochs)
+        yield Lines(console, epochs, unit)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Display(*columns, console=console) as bar:
-        yield Bar(bar, steps * epochs, steps * len(state.history) + state.batch, epochs)
+        yield Bar(bar, steps * epochs, steps * len(state.history) + state.batch, epochs, unit)
 
 
 @contextmanager
@@ -97,8 +100,8 @@ def interruptions() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, usual)
 
 
-def _told(record: Epoch, epochs: int) -> str:
-    figures = [f"epoch {record.epoch}/{epochs}", f"loss {record.loss:.4g}"]
+def _told(record: Epoch, epochs: int, unit: str) -> str:
+    figures = [f"{unit} {record.epoch}/{epochs}", f"loss {record.loss:.4g}"]
     if record.validation_loss is not None:
         figures.append(f"val loss {record.validation_loss:.4g}")
     if record.validation_metric is not None:

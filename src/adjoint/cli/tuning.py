@@ -1,0 +1,229 @@
+"""`adjoint lora train`: a model adapted to a text or to labelled examples, with a file from which it goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from adjoint import __version__
+from adjoint.cli.tasks import Task, task
+from adjoint.costs.units import scaled, seconds
+from adjoint.data import Dataset, Rounds
+from adjoint.errors import CheckpointError
+from adjoint.interop import open as opened
+from adjoint.interop.checkpoints import save as save_weights
+from adjoint.interop.writing import write
+from adjoint.lora import adapted_layers, compact, save
+from adjoint.lora.methods import Prepared, prepare
+from adjoint.lora.targets import HEADS, chosen
+from adjoint.nn.module import Module, count_parameters
+from adjoint.optim import cosine
+from adjoint.training import Trained, evaluate, fit
+
+STATE, RUN = "run.safetensors", "run.json"
+ROUNDS = 10  # how often a run that is counted in steps is measured
+RATES = {"full": 1e-4}  # of adapters ten times as much, as is usual
+RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is trained, how, and where it is written."""
+
+    model: Path
+    data: Path
+    out: Path
+    method: str = "lora"
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ()
+    lr: float | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    batch: int = 8
+    seq: int = 128
+    share: float = 0.1
+    seed: int = 0
+    resume: bool = False
+
+    @property
+    def state(self) -> Path:
+        """The file from which an interrupted run goes on."""
+        return self.out / STATE
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model that was adapted: loss and accuracy on the examples held out, before and after."""
+
+    net: Any
+    before: tuple[float, float | None]
+    after: tuple[float, float | None]
+    learning: int
+    parameters: int
+    written: int
+    seconds: float
+    run: Trained
+
+
+def tune(console: Console, options: Options) -> Tuned:
+    """Adapt a model, tell the console about it, and write the adapter (or all weights, for "full") to a folder.
+
+    A run that is interrupted leaves its state in the folder, from which one with `resume` goes on to the same weights.
+    Raises OSError and DataError for missing or unsuitable data, CheckpointError for a model or state that is damaged or
+    of another run, ValueError for options that do not fit the model; nothing is written then.
+    """
+    if options.steps is not None and options.epochs is not None:
+        raise ValueError("lora train: --steps or --epochs, not both.")
+    state = options.state
+    if options.resume != state.exists():
+        there = f"{options.out} holds a run that was interrupted: go on with --resume, or name another folder"
+        raise CheckpointError(f"{options.out} holds no run to go on with." if options.resume else f"{there}.")
+    net = network(options.model)
+    found = task(net, options.model, options.data, options.seq, options.share, options.seed)
+    train, epochs, steps = planned(found.train, options)
+    ready = readied(net, found, options, steps)
+    rate = options.lr or RATES.get(options.method, RATE)
+    console.print(Rule(Text(f"adjoint {__version__} · lora train", "bold"), align="left", style="dim"))
+    total = count_parameters(net)
+    console.print(described(options, found, ready, total, train, epochs, steps, rate), "")
+    batch = min(options.batch, len(train))
+    before = evaluate(found.taking(net), found.validation, loss=found.loss, metric=found.metric, batch_size=batch)
+    began = time.perf_counter()
+    run = fit(
+        found.taking(ready.net),
+        train,
+        loss=found.loss,
+        metric=found.metric,
+        optimizer=ready.optimizer,
+        penalty=ready.penalty,
+        schedule=cosine(rate, steps, warmup=min(100, steps // 10), final=rate / 10),
+        max_norm=1.0,
+        epochs=epochs,
+        batch_size=batch,
+        seed=options.seed,
+        validation=found.validation,
+        checkpoint=state,
+    )
+    last = run.history[-1]
+    assert last.validation_loss is not None
+    tuned = found.bare(run.net)
+    if options.method == "adalora":
+        compact(tuned)
+    written = sum(file.stat().st_size for file in saved(tuned, options))
+    result = Tuned(
+        tuned, before, (last.validation_loss, last.validation_metric), ready.learning, total, written,
+        time.perf_counter() - began, run,
+    )  # fmt: skip
+    figures = {"epochs": [asdict(epoch) for epoch in run.history], "before": before, "after": result.after}
+    told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    write(options.out / RUN, json.dumps({"options": told, **figures}, indent=1).encode())
+    state.unlink()
+    console.print(ended(result, found, options))
+    return result
+
+
+def network(model: Path) -> Any:
+    """The network of a folder, in float32. Raises CheckpointError for weights without a configuration."""
+    found = opened(model)
+    if not isinstance(found, Module):
+        raise CheckpointError(f"{model} holds weights without a configuration (config.json), so no network.")
+    return found.to(dtype="float32")
+
+
+def planned(train: Dataset, options: Options) -> tuple[Dataset, int, int]:
+    """(what to learn from, epochs or rounds, steps in all)."""
+    batch = min(options.batch, len(train))
+    if options.steps is None:
+        epochs = options.epochs or 3
+        return train, epochs, epochs * -(-len(train) // batch)
+    rounds = min(ROUNDS, options.steps)
+    every = -(-options.steps // rounds)
+    return Rounds.of(train, every, batch), rounds, rounds * every
+
+
+def readied(net: Any, found: Task, options: Options, steps: int) -> Prepared:
+    """The network with what is to learn: beside adapters the head of a classifier, which is new to these classes."""
+    heads = tuple(_heads(net)) if found.metric is not None and options.method != "full" else ()
+    targets: Any = options.targets or None
+    if heads and targets is None:
+        targets = [name for name in chosen(net, None) if not name.startswith(tuple(f"{head}." for head in heads))]
+    rate = options.lr or RATES.get(options.method, RATE)
+    return prepare(
+        net, options.method, rank=options.rank, alpha=options.alpha, targets=targets, also=heads, steps=steps, lr=rate,
+        rng=options.seed,
+    )  # fmt: skip
+
+
+def _heads(net: Any) -> Iterator[str]:
+    return (name for name, module in net.named_modules() if name in HEADS)
+
+
+def saved(net: Any, options: Options) -> list[Path]:
+    """Write the adapter, or of full fine-tuning the whole model; the files."""
+    if adapted_layers(net):
+        save(net, options.out, base=str(options.model))
+        return [options.out / name for name in ("adapter_model.safetensors", "adapter_config.json")]
+    source = options.model if options.model.is_dir() else options.model.parent
+    weights = options.out / "model.safetensors"
+    save_weights(weights, net)
+    for file in source.iterdir():  # what belongs to the model besides its weights
+        if file.name == "config.json" or file.name.startswith("tok"):
+            shutil.copyfile(file, options.out / file.name)
+    return [weights]
+
+
+# What is told
+
+
+def described(
+    options: Options, found: Task, ready: Prepared, total: int, train: Dataset, epochs: int, steps: int, rate: float
+) -> Table:
+    """What is about to be trained, on what."""
+    kind = "blocks of {} tokens" if found.metric is None else "examples of {}"
+    shape = kind.format("×".join(map(str, found.train.x.shape[1:])))
+    how = "" if options.method == "full" else f", rank {options.rank}, alpha {options.alpha:g}"
+    return _grid(
+        {
+            "model": f"{options.model}: {total:,} parameters",
+            "data": f"{options.data}: {shape}, {len(found.train):,} to learn from, {len(found.validation):,} held out",
+            "method": f"{options.method}{how}: {_share(ready.learning, total)} learn",
+            "training": f"{steps:,} steps in {epochs} {train.unit}s, batches of {min(options.batch, len(train))}, "
+            f"AdamW, lr {rate:g}",
+        }
+    )
+
+
+def ended(result: Tuned, found: Task, options: Options) -> Table:
+    """What came of it."""
+    unit = "token" if found.metric is None else "example"
+    rows = {"held out": f"loss {result.before[0]:.4f} before, {result.after[0]:.4f} after (nats a {unit})"}
+    if result.before[1] is not None and result.after[1] is not None:
+        rows["right"] = f"{result.before[1]:.1%} before, {result.after[1]:.1%} after"
+    rows |= {
+        "learned": _share(result.learning, result.parameters),
+        "written": f"{scaled(result.written)}B to {options.out}",
+        "time": f"{seconds(result.seconds)}",
+    }
+    return _grid(rows)
+
+
+def _share(learning: int, total: int) -> str:
+    return f"{learning:,} numbers ({learning / total:.2%} of the model's)"
+
+
+def _grid(rows: dict[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for what, told in rows.items():
+        table.add_row(Text(what, "dim"), told)
+    return table
