@@ -49,7 +49,7 @@ def matches(target: Target, name: str, layer: Any, net: Module) -> bool:
     return any(n == target or n.endswith(f".{target}") or fnmatch.fnmatchcase(n, target) for n in names)
 
 
-def chosen(net: Module, targets: Target | Iterable[Target] | None) -> dict[str, Any]:
+def chosen(net: Module, targets: Target | Iterable[Target] | None, what: str = "lora.add") -> dict[str, Any]:
     """The layers by name that targets mean. Raises ValueError for a target that means none, or no layer with adapters.
 
     None means the network itself where it is a layer that takes adapters, else every `Linear` but those after the body
@@ -65,36 +65,36 @@ def chosen(net: Module, targets: Target | Iterable[Target] | None) -> dict[str, 
             if matches(Linear, name, layer, net) and name not in tied and name.rpartition(".")[2] not in HEADS
         }  # fmt: skip
         if not kept:
-            raise ValueError(f"lora.add: {type(net).__name__} has no Linear layer to adapt: name the targets.")
+            raise ValueError(f"{what}: {type(net).__name__} has no Linear layer to adapt: name the targets.")
         return kept
     given = [targets] if isinstance(targets, (str, type)) else list(targets)
     if not given:
-        raise ValueError("lora.add: no targets are given: name layers, or None for every Linear.")
+        raise ValueError(f"{what}: no targets are given: name layers, or None for every Linear.")
     result: dict[str, Any] = {}
     for target in given:
         if not isinstance(target, (str, type)):
-            raise TypeError(f"lora.add: a target is a name, a glob or a type of layer, not {target!r}.")
+            raise TypeError(f"{what}: a target is a name, a glob or a type of layer, not {target!r}.")
         meant = {name: layer for name, layer in found.items() if matches(target, name, layer, net)}
         if not meant:
-            raise ValueError(_nothing(net, target, found))
+            raise ValueError(_nothing(net, target, found, what))
         result.update(meant)
     return {name: layer for name, layer in found.items() if name in result}
 
 
-def _nothing(net: Module, target: Target, found: Mapping[str, Any]) -> str:
+def _nothing(net: Module, target: Target, found: Mapping[str, Any], what: str) -> str:
     told = target.__name__ if isinstance(target, type) else repr(target)
     every = dict(layers(net))
     others = [n for n, layer in every.items() if n not in found and matches(target, n, layer, net)]
     if others:
         return (
-            f"lora.add: the target {told} means {others[0]!r}, a {type(every[others[0]]).__name__}: Linear, Embedding "
+            f"{what}: the target {told} means {others[0]!r}, a {type(every[others[0]]).__name__}: Linear, Embedding "
             "and Conv1d to Conv3d take adapters; name layers inside it."
         )
     last = list(dict.fromkeys(name.rpartition(".")[2] for name in found))
     close = difflib.get_close_matches(str(target), [*last, *found], 3)
     hint = f" Did you mean {', '.join(close)}?" if close else ""
     shown = ", ".join(last[:12]) + (" …" if len(last) > 12 else "")
-    return f"lora.add: the target {told} matches no layer of {type(net).__name__}, which has {shown or 'none'}.{hint}"
+    return f"{what}: the target {told} matches no layer of {type(net).__name__}, which has {shown or 'none'}.{hint}"
 
 
 def by_pattern(patterns: Mapping[str, Any] | None, net: Module, name: str, default: Any) -> Any:
