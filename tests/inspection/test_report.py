@@ -88,16 +88,6 @@ def test_blocks_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch) -> No
         assert again.k90 == row.k90
 
 
-def test_a_kernel_is_its_first_axis_by_all_others() -> None:
-    net = nn.Conv2d(6, 8, 3, rng=0)
-    report = aj.inspect(net)
-    (row,) = report.rows
-    values = np.linalg.svd(net.weight.reshape(8, -1).astype(np.float64), compute_uv=False)
-    assert (row.kind, row.shape, row.matrix) == ("kernel", (8, 6, 3, 3), (8, 54))
-    assert row.sigma_max == pytest.approx(values[0], rel=1e-12)
-    assert report.layer("weight").shape == (8, 54)
-
-
 @pytest.mark.parametrize("alpha", [2.0, 3.0, 4.5])
 def test_the_exponent_of_a_power_law_is_found(alpha: float) -> None:
     u = np.random.default_rng(0).random(4000)

@@ -59,30 +59,30 @@ def matrix(weight: torch.Tensor, case: Case) -> np.ndarray:
 def test_all_values_are_those_of_the_matrix(case: Case, narrow: bool) -> None:
     weight = drawn(case)
     whole = np.linalg.svd(matrix(weight, case), compute_uv=False)
-    values, bound, counts = Symbol(weight.numpy(), case.positions, case.stride, case.dilation, case.groups).values(
-        narrow
-    )
+    found = Symbol(case.weight, case.positions, case.stride, case.dilation, case.groups)
+    values, bound, counts = found.values(weight.numpy(), narrow)
     order = np.argsort(-np.repeat(values, counts, 0).ravel())
-    found, off = (np.repeat(x, counts, 0).ravel()[order] for x in (values, bound))
-    rest = whole[len(found) :]  # of entries that the kernel never meets
-    assert np.all(np.abs(found - whole[: len(found)]) <= off + 1e-14 * whole[0])
+    values, off = (np.repeat(x, counts, 0).ravel()[order] for x in (values, bound))
+    rest = whole[len(values) :]  # of entries that the kernel never meets
+    assert np.all(np.abs(values - whole[: len(values)]) <= off + 1e-14 * whole[0])
     assert np.all(rest <= 1e-13 * whole[0])
     assert np.max(off) <= (1e-6 if narrow else 1e-12) * whole[0]
 
 
 def test_parts_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES["stride on one axis"]
-    whole = Symbol(drawn(case).numpy(), case.positions, case.stride, case.dilation).values()
+    found = Symbol(case.weight, case.positions, case.stride, case.dilation)
+    whole = found.values(drawn(case).numpy())
     monkeypatch.setattr(symbol, "BLOCK", 100)
-    parts = Symbol(drawn(case).numpy(), case.positions, case.stride, case.dilation).values()
+    parts = found.values(drawn(case).numpy())
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
 
 
 def test_half_of_the_frequencies_are_computed() -> None:
-    assert Symbol(np.ones((2, 2, 3, 3)), (8, 8), (1, 1), (1, 1)).count == (64 - 4) // 2 + 4
-    assert Symbol(np.ones((2, 2, 3, 1)), (5, 8), (1, 1), (1, 1)).count == 3
-    assert Symbol(np.ones((4, 2, 1, 1)), (8, 8), (1, 1), (1, 1), 2).count == 2
+    assert Symbol((2, 2, 3, 3), (8, 8), (1, 1), (1, 1)).count == (64 - 4) // 2 + 4
+    assert Symbol((2, 2, 3, 1), (5, 8), (1, 1), (1, 1)).count == 3
+    assert Symbol((4, 2, 1, 1), (8, 8), (1, 1), (1, 1), 2).count == 2
 
 
 @pytest.mark.parametrize(
@@ -93,16 +93,17 @@ def test_between_the_frequencies_nothing_is_larger_than_told(
 ) -> None:
     for seed in range(5):
         weight = np.random.default_rng(seed).standard_normal((3, 2, *kernel))
-        coarse = Symbol(weight, positions, (1, 1), (1, 1))
-        fine = Symbol(weight, tuple(24 * n for n in positions), (1, 1), (1, 1)).values()[0].max()
-        top = coarse.values()[0].max()
+        coarse = Symbol(weight.shape, positions, (1, 1), (1, 1))
+        fine = Symbol(weight.shape, [24 * n for n in positions], (1, 1), (1, 1)).values(weight)[0].max()
+        top = coarse.values(weight)[0].max()
         assert top <= fine * (1 + 1e-12)
         assert fine <= coarse.between * top
-    aligned = np.ones((1, 1, 2))  # |1 + exp(2πi f)|, at the worst frequency half a step away
-    assert Symbol(aligned * [[[1.0, -1.0]]], (3,), (1,), (1,)).values()[0].max() * 1 / math.cos(
-        math.pi / 6
-    ) == pytest.approx(2.0)
-    assert Symbol(np.ones((1, 1, 4)), (3,), (1,), (1,)).between == math.inf
+
+
+def test_what_is_told_of_frequencies_between_is_reached() -> None:
+    halfway = Symbol((1, 1, 2), (3,), (1,), (1,))  # |1 - exp(2πi f)| is 2 at f = 1/2
+    assert halfway.values(np.array([[[1.0, -1.0]]]))[0].max() * halfway.between == pytest.approx(2.0)
+    assert Symbol((1, 1, 4), (3,), (1,), (1,)).between == math.inf
 
 
 def test_it_is_stopped_between_matrices() -> None:
@@ -110,4 +111,4 @@ def test_it_is_stopped_between_matrices() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Symbol(np.ones((2, 2, 3)), (8,), (1,), (1,)).values(stop=stop)
+        Symbol((2, 2, 3), (8,), (1,), (1,)).values(np.ones((2, 2, 3)), stop=stop)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,17 +146,11 @@ def _figures(values: np.ndarray, bound: float, shape: tuple[int, int], eps: floa
     }
 
 
-def all_circuits(found: Mapping[str, Heads], jobs: int) -> tuple[Circuit, ...]:
-    """The circuits of all attentions, in order, `jobs` attentions at the same time; none where Ctrl-C ended it.
+def cost(heads: Heads) -> float:
+    """About the operations of all circuits of an attention."""
+    return 2.0 * heads.count * heads.width**2 * (4.0 * heads.count * heads.width + 40.0 * heads.width)
 
-    Each in a BLAS of one thread is best: see `adjoint.arrays.numpy.threads.single`.
 
-    >>> all_circuits({}, 2)
-    ()
-    """
-    with ThreadPoolExecutor(jobs, "adjoint-circuits") as pool:
-        try:
-            return tuple(told for each in pool.map(circuits, found.values()) for told in each)
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            return ()
+def working_bytes(heads: Heads) -> int:
+    """About how much memory they take beside the weights: the four in float64, their factors, and what groups share."""
+    return 8 * 8 * (heads.count * heads.width) ** 2

@@ -55,7 +55,7 @@ def _judged(row: Row, scale: tuple[float, str] | None) -> tuple[float, str]:
         return 3.5, "all zeros: nothing passes"
     told: list[tuple[float, str]] = []
     if row.lost and not near_by_chance(row):
-        most = min(row.matrix)
+        most = row.most
         verb = "is" if row.lost == 1 else "are"
         told.append((2.0 + row.lost / most, f"{row.lost:,} of {most:,} directions {verb} lost (rank {row.rank:,})"))
     if scale is not None:
@@ -65,8 +65,8 @@ def _judged(row: Row, scale: tuple[float, str] | None) -> tuple[float, str]:
         far = f"{figures(ratio)} times" if ratio > 1 else f"1/{figures(1 / ratio)} of"
         told.append((2.0 + min(abs(math.log10(ratio)), 9.0) / 10.0, f"σ₁ {row.sigma_max:.3g} is {far} {whom}"))
     told += _lines(row)
-    if row.k99 is not None and not row.lost and min(row.matrix) >= LARGE and row.k99 <= FEW * min(row.matrix):
-        held = f"{row.k99} of {min(row.matrix):,} directions hold 99 % of the energy"
+    if row.k99 is not None and not row.lost and min(row.matrix) >= LARGE and row.k99 <= FEW * row.most:
+        held = f"{row.k99:,} of {row.most:,} directions hold 99 % of the energy"
         told.append((1.0 + 0.5 / row.k99, held))
     return max((gravity for gravity, _ in told), default=0.0), "; ".join(text for _, text in told)
 
@@ -104,6 +104,8 @@ def near_by_chance(row: Row) -> bool:
     if row.lost != 1 or not row.random or zeros:
         return False
     entries = row.sigma_max * math.sqrt(row.stable_rank / row.parameters)
+    if row.torus:  # σ₁ of the random matrix that the kernel is
+        entries = row.reshaped_norm / sum(map(math.sqrt, row.matrix))
     return row.sigma_min > max(32.0 * 2.0**-23 * entries, row.bound_min)
 
 

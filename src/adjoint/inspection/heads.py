@@ -45,29 +45,35 @@ class Heads:
     left_out: Mapping[str, tuple[str, ...]]
 
 
-def attentions(model: Any) -> dict[str, Heads]:
-    """The attentions of a module, of this library or PyTorch, by name.
+def attentions(model: Any) -> tuple[dict[str, Heads], dict[str, str]]:
+    """The attentions of a module, of this library or PyTorch, by name; and by name why others have no circuits.
 
     Those are found whose weights have usual names (GPT-2's, Llama's, BERT's, ViT's, T5's, DistilBERT's, GPT-NeoX's,
-    MultiheadAttention's) and that tell their heads' number or width.
+    MultiheadAttention's), and told apart where they tell their heads' number or width.
 
     >>> import adjoint as aj
-    >>> found = attentions(aj.nn.TransformerEncoderLayer(12, 3, 20, rng=0))
-    >>> [(name, x.count, x.width) for name, x in found.items()]
-    [('self_attn', 3, 4)]
+    >>> found, unknown = attentions(aj.nn.TransformerEncoderLayer(12, 3, 20, rng=0))
+    >>> [(name, x.count, x.width) for name, x in found.items()], unknown
+    ([('self_attn', 3, 4)], {})
     """
     if not (hasattr(model, "named_parameters") and hasattr(model, "named_modules")):
-        return {}
+        return {}, {}
     modules = dict(model.named_modules())
-    found: dict[str, Heads] = {}
-    for name, module in modules.items():
-        made = _of(name, module, modules)
-        if made is not None:
-            found[made.name] = made
-    return found
+    made = {name: found for name, module in modules.items() if (found := _of(name, module, modules)) is not None}
+    known = {name: found for name, found in made.items() if isinstance(found, Heads)}
+    return known, {name: found for name, found in made.items() if isinstance(found, str)}
 
 
-def _of(name: str, module: Any, modules: Mapping[str, Any]) -> Heads | None:
+def circuits_of(name: str) -> str:
+    """What the circuits of an attention are called among what is left out.
+
+    >>> circuits_of("h.0.attn"), circuits_of("")
+    ('(circuits of h.0.attn)', '(circuits)')
+    """
+    return f"(circuits of {name})" if name else "(circuits)"
+
+
+def _of(name: str, module: Any, modules: Mapping[str, Any]) -> Heads | str | None:
     parent = name.rpartition(".")[0]
     around = [modules[parent]] if name and parent in modules else []
     for *parts, ends in SEPARATE:
@@ -100,20 +106,23 @@ def _out(modules: list[Any], ends: tuple[str, ...]) -> Any:
     return next((w for m in modules for end in ends if (w := _weight(m, end)) is not None), None)
 
 
-def _heads(name: str, module: Any, weights: list[Any], split: Callable[..., Four]) -> Heads | None:
+def _heads(name: str, module: Any, weights: list[Any], split: Callable[..., Four]) -> Heads | str:
+    """An attention, or why its heads cannot be told apart."""
     count, width = _told(module, COUNTS), _told(module, WIDTHS)
     across = int(weights[-1].shape[1])
     count = across // width if count is None and width else count
-    if not count or across % count:
-        return None
+    if not count:
+        return "how many heads the attention has, neither the module nor its configuration tells"
+    if across % count:
+        return f"{count} heads do not divide the {across} columns of the output's weight"
     width = across // count
     packed = len(weights) == 2
     if packed and int(weights[0].shape[0]) != 3 * across:
-        return None
+        return f"its packed weight has {int(weights[0].shape[0])} rows, not three times {across}"
     rows = [across] * 3 if packed else [int(x.shape[0]) for x in weights[:3]]
     groups = rows[1] // width
     if rows[0] != across or rows[1] != rows[2] or rows[1] % width or not groups or count % groups:
-        return None
+        return f"{count} heads of width {width} do not fit weights of {', '.join(map(str, rows))} rows"
     return Heads(
         name, count, groups, width, str(weights[0].dtype).removeprefix("torch."),
         lambda: split([to_numpy(x) for x in weights], count), _left_out(module),

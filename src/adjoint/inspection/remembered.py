@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from adjoint.inspection.row import Row
-
-VERSION = 2  # of what is measured: another one finds nothing of this
+T = TypeVar("T")
+VERSION = 3  # of what is measured: another one finds nothing of this
 BLOCK = 1 << 24
 
 
@@ -40,39 +40,39 @@ def folder() -> Path | None:
     return Path(base) / "adjoint" / "weights"
 
 
-def key(array: np.ndarray) -> str:
-    """A hash of an array's numbers, dtype and shape.
+def key(*arrays: np.ndarray, how: str = "") -> str:
+    """A hash of the numbers, dtypes and shapes of arrays, and of how they are examined.
 
     >>> import numpy as np
     >>> x = np.ones((2, 3))
-    >>> key(x) == key(x.copy()), key(x) == key(x.astype("float32")), key(x) == key(x.T)
-    (True, False, False)
+    >>> key(x) == key(x.copy()), key(x) == key(x.astype("float32")), key(x) == key(x.T), key(x) == key(x, how="turned")
+    (True, False, False, False)
     """
-    digest = hashlib.sha256(f"{VERSION} {array.dtype.name} {array.shape}".encode())
-    step = max(1, BLOCK // max(1, array[:1].nbytes))
-    for start in range(0, len(array), step):
-        digest.update(np.ascontiguousarray(array[start : start + step]).view(np.uint8).reshape(-1).data)
+    digest = hashlib.sha256(f"{VERSION} {how}".encode())
+    for array in arrays:
+        digest.update(f" {array.dtype.name} {array.shape}".encode())
+        step = max(1, BLOCK // max(1, array[:1].nbytes))
+        for start in range(0, len(array), step):
+            digest.update(np.ascontiguousarray(array[start : start + step]).view(np.uint8).reshape(-1).data)
     return digest.hexdigest()
 
 
-def recall(where: Path, name: str) -> dict[str, Any] | None:
-    """The record under a key; None where there is none, or none that can be read."""
+def recall(where: Path, name: str, made: Callable[[Any], T]) -> T | None:
+    """What `made` makes of the record under a key; None where there is none, or none that it can be made of."""
     try:
-        told = json.loads((where / f"{name}.json").read_text(encoding="utf-8"))
-        Row.from_dict(told)
+        return made(json.loads((where / f"{name}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return dict(told)
 
 
-def keep(where: Path, name: str, row: Row) -> None:
-    """Write a record, whole or not at all; a folder that cannot be written keeps nothing."""
+def keep(where: Path, name: str, told: Any) -> None:
+    """Write a plain record, whole or not at all; a folder that cannot be written keeps nothing."""
     with contextlib.suppress(OSError):
         where.mkdir(parents=True, exist_ok=True)
         handle, path = tempfile.mkstemp(dir=where, suffix=".tmp")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(row.as_dict(), file)
+                json.dump(told, file)
             os.replace(path, where / f"{name}.json")
         except BaseException:
             with contextlib.suppress(OSError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 UNKNOWN = math.nan
 
 
@@ -29,7 +31,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Row:
-    """One weight, read as the matrix (rows, columns) of its first axis by all others.
+    """One weight, read as the matrix (rows, columns) of its first axis by all others, or as a convolution.
 
     `rank` counts the singular values above `tolerance` (see `adjoint.inspection.weight.tolerance`), `nullity` is
     columns - rank, `lost` min(rows, columns) - rank. `sigma_max` and `sigma_min` are the largest and the smallest of
@@ -40,6 +42,13 @@ class Row:
     law (see `adjoint.inspection.tails.marchenko_pastur`), `random` whether it is that of a random matrix. NaN stands
     for what cannot be told. Where there are `nans` or `infs`, no spectrum is computed. `spectrum` has up to 64 pairs
     (k, σ_k) of the curve to six digits, k from 1 to min(rows, columns), spaced evenly in log k.
+
+    **A convolution** is judged as an operator: `rank` to `k99`, `spectrum`, `method` and the bounds are of the map
+    `operator` (rows, columns) on a torus, that is with an input of the sides `torus` that goes on at its other side,
+    for which the kernel's symbol has all singular values. `lost` is counted from `most`, the rank that the kernel's
+    shape and stride allow. With zeros around an input of any size, σ₁ is at most `padded_norm`. `alpha` to `random` and
+    the faulty rows and columns are those of the kernel's numbers as the matrix `matrix`, as low-rank factors take it;
+    `reshaped_norm`, which is often taken for the convolution's norm, and `reshaped_k99` are that matrix's σ₁ and k₉₉.
 
     >>> import numpy as np, adjoint as aj
     >>> row = aj.inspect({"w": np.diag([3.0, 2.0, 0.0])}, cache=False).rows[0]
@@ -76,6 +85,12 @@ class Row:
     bound_min: float = UNKNOWN
     tied: tuple[str, ...] = ()
     spectrum: tuple[tuple[int, float], ...] = ()
+    operator: tuple[int, ...] = ()
+    allowed: int | None = None
+    torus: tuple[int, ...] = ()
+    padded_norm: float = UNKNOWN
+    reshaped_norm: float = UNKNOWN
+    reshaped_k99: int | None = None
 
     @property
     def parameters(self) -> int:
@@ -84,13 +99,23 @@ class Row:
 
     @property
     def nullity(self) -> int | None:
-        """Dimensions of the kernel of the matrix: columns - rank."""
-        return None if self.rank is None else self.matrix[1] - self.rank
+        """Dimensions of the kernel of the matrix, or of the convolution: columns - rank."""
+        return None if self.rank is None else (self.operator or self.matrix)[1] - self.rank
+
+    @property
+    def most(self) -> int:
+        """The largest rank that the shape allows: min(rows, columns), less where a kernel skips entries."""
+        return min(self.matrix) if self.allowed is None else self.allowed
 
     @property
     def lost(self) -> int | None:
-        """Directions that the shape allows and the numbers do not: min(rows, columns) - rank."""
-        return None if self.rank is None else min(self.matrix) - self.rank
+        """Directions that the shape allows and the numbers do not: most - rank."""
+        return None if self.rank is None else self.most - self.rank
+
+    @property
+    def factors(self) -> int | None:
+        """The rank of low-rank factors of the matrix that hold 99 % of its energy."""
+        return self.reshaped_k99 if self.torus else self.k99
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and texts; what cannot be told is None, an infinite number "inf"."""
@@ -100,25 +125,29 @@ class Row:
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Row:
         """The row that `as_dict` told; KeyError, TypeError or ValueError where it is none."""
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = told[field.name]
-            kind = str(field.type)
-            if kind == "float":
-                values[field.name] = UNKNOWN if value is None else float(value)
-            elif kind == "Places":
-                values[field.name] = Places(int(value["count"]), tuple(map(int, value["first"])))
-            elif kind in ("int", "int | None"):
-                values[field.name] = None if value is None and kind != "int" else int(value)
-            elif kind == "bool":
-                values[field.name] = bool(value)
-            elif kind == "str":
-                values[field.name] = str(value)
-            elif field.name == "spectrum":
-                values[field.name] = tuple((int(k), float(x)) for k, x in value)
-            else:
-                values[field.name] = tuple(value)
-        return cls(**values)
+        return restored(cls, told)
+
+
+def restored(kind: type[T], told: Mapping[str, Any]) -> T:
+    """The record of some kind that `plain` made plain; KeyError, TypeError or ValueError where it is none."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value, typed = told[field.name], str(field.type)
+        if typed == "float":
+            values[field.name] = UNKNOWN if value is None else float(value)
+        elif typed == "Places":
+            values[field.name] = Places(int(value["count"]), tuple(map(int, value["first"])))
+        elif typed in ("int", "int | None"):
+            values[field.name] = None if value is None and typed != "int" else int(value)
+        elif typed == "bool":
+            values[field.name] = bool(value)
+        elif typed == "str":
+            values[field.name] = str(value)
+        elif field.name == "spectrum":
+            values[field.name] = tuple((int(k), float(x)) for k, x in value)
+        else:
+            values[field.name] = tuple(value)
+    return kind(**values)
 
 
 def plain(value: Any) -> Any:

@@ -14,16 +14,22 @@ import numpy as np
 
 from adjoint.arrays.numpy.threads import cores, single
 from adjoint.errors import SpectrumError
+from adjoint.inspection import circuits as of_heads
+from adjoint.inspection import kernels as of_kernel
 from adjoint.inspection import remembered, spending
-from adjoint.inspection.circuits import all_circuits
+from adjoint.inspection.circuits import KINDS, Circuit, circuits
+from adjoint.inspection.heads import Heads, circuits_of
+from adjoint.inspection.kernels import measured_kernel, symbol, work
 from adjoint.inspection.report import Report
-from adjoint.inspection.row import Row
+from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
 from adjoint.inspection.weight import Stopped, measured, row, working_bytes
 from adjoint.interop.entries import dtype_of
 
 SMALL = 1 << 28  # bytes that may be taken whatever the model's size
+INTERRUPTED = "interrupted before it was examined"
 Advance = Callable[[float], None]
+Part = Source | Heads
 
 
 def report(
@@ -36,14 +42,14 @@ def report(
     found = sources(model, trust_pickle)
     where = remembered.folder() if cache else None
     work = Work(found, where)
-    with _bar(progress, sum(_cost(x) for x in found.weights)) as advance:
+    with _bar(progress, sum(map(_cost, work.parts))) as advance:
         complete = work.run(jobs or cores(), advance)
     skipped = found.skipped | work.failed
     if not complete:
-        skipped |= {x.name: "interrupted before it was examined" for x in found.weights if x.name not in work.rows}
+        skipped |= {x.name: INTERRUPTED for x in found.weights if x.name not in work.rows}
+        skipped |= {circuits_of(name): INTERRUPTED for name in found.heads if name not in work.circuits}
     rows = tuple(work.rows[x.name] for x in found.weights if x.name in work.rows)
-    with single():
-        circuits = all_circuits(found.heads, jobs or cores()) if complete else ()
+    circuits = tuple(x for name in found.heads for x in work.circuits.get(name, ()))
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
@@ -52,11 +58,13 @@ def report(
 
 
 class Work:
-    """The weights of a model and what is known of them so far."""
+    """The weights and attentions of a model and what is known of them so far."""
 
     def __init__(self, found: Sources, where: Any) -> None:
-        self.found, self.where = found, where
+        self.parts: list[Part] = [*found.weights, *found.heads.values()]
+        self.where = where
         self.rows: dict[str, Row] = {}
+        self.circuits: dict[str, list[Circuit]] = {}
         self.failed: dict[str, str] = {}
         self.known: set[str] = set()
         self._stop = threading.Event()
@@ -67,23 +75,23 @@ class Work:
         Several at the same time, each with a BLAS of one thread, as long as that takes no more memory than twice the
         largest weight, or 256 MiB; those that would take more, alone.
         """
-        weights = sorted(self.found.weights, key=_cost, reverse=True)
-        allowed = max([SMALL, *(2 * _nbytes(x) for x in weights)])
-        together = [x for x in weights if _working(x) * jobs <= allowed]
-        alone = [x for x in weights if _working(x) * jobs > allowed]
+        parts = sorted(self.parts, key=_cost, reverse=True)
+        allowed = max([SMALL, *(2 * _nbytes(x) for x in parts if isinstance(x, Source))])
+        together = [x for x in parts if _working(x) * jobs <= allowed]
+        alone = [x for x in parts if _working(x) * jobs > allowed]
         try:
             with single():
-                for source in alone:
-                    self._take(source, self._examine(source), advance)
+                for part in alone:
+                    self._take(part, self._examine(part), advance)
             if together:
                 self._run_together(together, jobs, advance)
         except KeyboardInterrupt:
             return False
         return True
 
-    def _run_together(self, weights: list[Source], jobs: int, advance: Advance) -> None:
+    def _run_together(self, parts: list[Part], jobs: int, advance: Advance) -> None:
         with single(), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
-            waiting: dict[Future[Any], Source] = {pool.submit(self._examine, x): x for x in weights}
+            waiting: dict[Future[Any], Part] = {pool.submit(self._examine, x): x for x in parts}
             try:
                 while waiting:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -91,53 +99,81 @@ class Work:
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
-                for future, source in waiting.items():
+                for future, part in waiting.items():
                     if not future.cancelled() and future.exception() is None:
-                        self._take(source, future.result(), advance)
+                        self._take(part, future.result(), advance)
                 raise
 
-    def _take(self, source: Source, found: Row | str, advance: Advance) -> None:
+    def _take(self, part: Part, found: Row | list[Circuit] | str, advance: Advance) -> None:
         if isinstance(found, Row):
-            self.rows[source.name] = found
+            self.rows[part.name] = found
+        elif isinstance(found, str):
+            self.failed[circuits_of(part.name) if isinstance(part, Heads) else part.name] = found
         else:
-            self.failed[source.name] = found
-        advance(_cost(source))
+            self.circuits[part.name] = found
+        advance(_cost(part))
 
-    def _examine(self, source: Source) -> Row | str:
-        """The row of a weight, or why there is none."""
+    def _examine(self, part: Part) -> Row | list[Circuit] | str:
+        """The row of a weight or the circuits of an attention, or why there are none."""
         if self._stop.is_set():
             raise Stopped
-        array = source.read()
-        name = remembered.key(array) if self.where is not None else ""
-        known = remembered.recall(self.where, name) if self.where is not None else None
-        if known is not None:
-            self.known.add(source.name)
-            own = {"name": source.name, "kind": source.kind, "dtype": source.dtype, "tied": source.tied}
-            return Row.from_dict(known | own)
         try:
-            told = measured(array, self._stop.is_set)
+            return self._circuits(part) if isinstance(part, Heads) else self._row(part)
         except (np.linalg.LinAlgError, SpectrumError) as error:
             return f"its spectrum could not be computed: {error}"
+
+    def _row(self, source: Source) -> Row:
+        array, sliding = source.read(), source.sliding
+        key = "" if self.where is None else remembered.key(array, how=repr(sliding) if sliding else "")
+        own = {"name": source.name, "kind": source.kind, "dtype": source.dtype, "tied": source.tied}
+        if self.where is not None:
+            known = remembered.recall(self.where, key, lambda told: Row.from_dict(told | own))
+            if known is not None:
+                self.known.add(source.name)
+                return known
+        told = measured_kernel(array, sliding, self._stop.is_set) if sliding else measured(array, self._stop.is_set)
         result = row(source.name, source.kind, source.shape, source.dtype, told, source.tied)
         if self.where is not None:
-            remembered.keep(self.where, name, result)
+            remembered.keep(self.where, key, result.as_dict())
         return result
 
+    def _circuits(self, heads: Heads) -> list[Circuit]:
+        if self.where is None:
+            return circuits(heads)
+        key = remembered.key(*heads.read(), how=f"circuits of {heads.count} heads, {heads.groups} groups")
 
-def _cost(source: Source) -> float:
-    """About the operations of its spectrum."""
-    m, n = source.matrix
+        def made(told: Any) -> list[Circuit]:
+            own = {kind: {"name": heads.name, "left_out": heads.left_out[kind]} for kind in KINDS}
+            return [restored(Circuit, x | own[x["kind"]]) for x in told]
+
+        found = remembered.recall(self.where, key, made)
+        if found is None:
+            found = circuits(heads)
+            remembered.keep(self.where, key, plain(found))
+        return found
+
+
+def _cost(part: Part) -> float:
+    """About the operations of its spectra."""
+    if isinstance(part, Heads):
+        return of_heads.cost(part) + 1000.0
+    m, n = part.matrix
     k = min(m, n)
-    return float(m * n * k + 8 * k**3 + 1000)
+    kernel = work(symbol(part.shape, part.sliding)) if part.sliding else 0.0
+    return float(m * n * k + 8 * k**3 + 1000) + kernel
+
+
+def _working(part: Part) -> int:
+    """About the memory it takes beside the weights."""
+    if isinstance(part, Heads):
+        return of_heads.working_bytes(part)
+    kernel = of_kernel.working_bytes(part.shape, part.sliding) if part.sliding else 0
+    return max(kernel, working_bytes(*part.matrix, dtype_of(part.dtype)))
 
 
 def _nbytes(source: Source) -> int:
     m, n = source.matrix
     return m * n * dtype_of(source.dtype).itemsize
-
-
-def _working(source: Source) -> int:
-    return working_bytes(*source.matrix, dtype_of(source.dtype))
 
 
 @contextmanager

@@ -6,13 +6,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from adjoint.arrays.dispatch import is_floating
-from adjoint.inspection.heads import Heads, attentions
+from adjoint.inspection.heads import Heads, attentions, circuits_of
+from adjoint.inspection.sliding import Sliding, of_graph, of_module, of_weight
 from adjoint.inspection.weight import refused
 from adjoint.interop.entries import dtype_of
 from adjoint.interop.opening import open as opened
@@ -27,7 +28,10 @@ ATTENTION = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """A weight before it is looked at: `read()` gives its numbers, of `dtype`; `tied` are its other names."""
+    """A weight before it is looked at: `read()` gives its numbers, of `dtype`; `tied` are its other names.
+
+    `sliding` says how the kernel of a convolution slides; None for what is no kernel.
+    """
 
     name: str
     kind: str
@@ -35,6 +39,7 @@ class Source:
     dtype: str
     read: Callable[[], np.ndarray]
     tied: tuple[str, ...] = ()
+    sliding: Sliding | None = None
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -84,16 +89,18 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
     if isinstance(model, Weights):
         result = Sources(os.path.basename(model.files[0]))
         entries = {name: model.entry(name) for name in model}
-        _fill(result, ((name, e, _kind(name, "", e.shape), False, e.read) for name, e in entries.items()))
+        _fill(result, (_plain(name, e, e.read) for name, e in entries.items()))
         return result
     if hasattr(model, "named_parameters") and hasattr(model, "named_modules"):
-        result = Sources(type(model).__name__, heads=attentions(model))
+        known, unknown = attentions(model)
+        result = Sources(type(model).__name__, heads=known)
         _fill(result, _of_module(model))
+        result.skipped |= {circuits_of(name): why for name, why in unknown.items()}
         result.net = model
         return result
     if isinstance(model, Mapping):
         result = Sources("arrays")
-        _fill(result, ((name, x, _kind(name, "", _shape(x)), False, _reading(x)) for name, x in model.items()))
+        _fill(result, (_plain(name, x, _reading(x)) for name, x in model.items()))
         return result
     raise TypeError(
         f"inspect: {type(model).__name__} has no weights: give a module, adjoint.interop.Weights, a mapping of names "
@@ -101,28 +108,37 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
     )
 
 
-Found = tuple[str, Any, str, bool, Callable[[], np.ndarray]]
+Found = tuple[str, Any, str, bool, Callable[[], np.ndarray], Sliding | None]
+
+
+def _plain(name: str, x: Any, read: Callable[[], np.ndarray]) -> Found:
+    """What is known of an array from its name and shape."""
+    shape = _shape(x)
+    return name, x, _kind(name, "", shape), False, read, of_weight(name, shape)
 
 
 def _of_module(model: Any) -> Iterator[Found]:
-    """(name, array, kind, whether it is a buffer, reading) of every array, a tied one once a name."""
-    owners = {name: type(module).__name__ for name, module in model.named_modules()}
+    """(name, array, kind, whether it is a buffer, reading, sliding) of every array, a tied one once a name."""
+    owners = dict(model.named_modules())
+    slid = of_graph(model)
     torch = type(model).__module__.partition(".")[0] != "adjoint" and hasattr(model, "register_forward_hook")
     options = {"remove_duplicate": False} if torch else {}
     for group, buffer in ((model.named_parameters, False), (model.named_buffers, True)):
         for name, x in group(**options):
-            yield name, x, _kind(name, owners.get(name.rpartition(".")[0], ""), _shape(x)), buffer, _reading(x)
+            owner, shape = owners.get(name.rpartition(".")[0]), _shape(x)
+            kind = _kind(name, "" if owner is None else type(owner).__name__, shape)
+            yield name, x, kind, buffer, _reading(x), slid.get(name) or of_module(owner, shape)
 
 
 def _fill(result: Sources, found: Iterator[Found]) -> None:
     first: dict[int, str] = {}
     kept: dict[str, Source] = {}
-    for name, x, kind, buffer, read in found:
+    for name, x, kind, buffer, read, sliding in found:
         if id(x) in first:
             origin = first[id(x)]
             if origin in kept:
                 old = kept[origin]
-                kept[origin] = Source(old.name, old.kind, old.shape, old.dtype, old.read, (*old.tied, name))
+                kept[origin] = replace(old, tied=(*old.tied, name))
             result.skipped[name] = f"tied: it is {origin}"
             continue
         first[id(x)] = name
@@ -136,7 +152,7 @@ def _fill(result: Sources, found: Iterator[Found]) -> None:
         if why := _why_not(x, shape, dtype, buffer):
             result.skipped[name] = why
         else:
-            kept[name] = Source(name, kind, shape, dtype, read)
+            kept[name] = Source(name, kind, shape, dtype, read, sliding=sliding)
     result.weights = list(kept.values())
 
 

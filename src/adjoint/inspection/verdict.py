@@ -40,7 +40,7 @@ def verdict(rows: Sequence[Row], parameters: int) -> tuple[Line, Line, Line]:
 def _information(rows: Sequence[Row], known: Sequence[Row]) -> Line:
     broken = [row for row in rows if row.nans or row.infs]
     lossy = [row for row in known if row.lost and not near_by_chance(row)]
-    lost, all = sum(row.lost or 0 for row in lossy), sum(min(row.matrix) for row in known)
+    lost, all = sum(row.lost or 0 for row in lossy), sum(row.most for row in known)
     share = lost / all if all else 0.0
     if broken:
         hold = "1 weight holds" if len(broken) == 1 else f"{len(broken)} weights hold"
@@ -61,7 +61,7 @@ def _compression(known: Sequence[Row]) -> Line:
     full = sum(row.parameters for row in known)
     if not full:
         return Line("compression", "unknown", 1.0, "no weight has a spectrum")
-    kept = sum(min(row.parameters, (row.k99 or 0) * sum(row.matrix)) for row in known)
+    kept = sum(min(row.parameters, (row.factors or 0) * sum(row.matrix)) for row in known)
     share = kept / full
     answer = "yes" if share <= COMPRESSIBLE else "partly" if share <= NOT_COMPRESSIBLE else "no"
     text = f"low-rank factors with 99 % of each weight's energy take {100 * share:.3g} % of its numbers"

@@ -34,7 +34,7 @@ def refused(rows: int, columns: int, dtype: np.dtype[Any]) -> str:
     ('', 'its whole spectrum would take a Gram matrix of 2.98 GiB')
     """
     k = min(rows, columns)
-    if _spacing(dtype) > budget.NARROW:
+    if spacing(dtype) > budget.NARROW:
         return (
             ""
             if k <= LARGEST_GRAM
@@ -83,28 +83,31 @@ def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Mea
             whole += block.T @ block
     with np.errstate(invalid="ignore", over="ignore"):
         told = _faults(x, rows, columns)
-    spacing = _spacing(x.dtype)
+    eps = spacing(x.dtype)
     if gram:
         values, bound = of_gram(_wide_gram(x) if whole is None else whole, max(m, n))
         method = "gram in float64"
     else:
         values = np.linalg.svd(x.astype(np.float64, copy=False), compute_uv=False)
         bound, method = svd_error((m, n), values), "svd"
-    found = _figures(Spectrum((m, n), spacing, values, bound, method), values)
-    if gram and m == n == found["rank"] + 1 and found["random"]:
+    found = figures(Spectrum((m, n), eps, values, bound, method))
+    if found["rank"]:
+        found["alpha"], found["tail"] = power_law(values[: found["rank"]])
+        found["randomness"], found["random"] = marchenko_pastur(values, (m, n))
+    if gram and m == n == found["rank"] + 1 and found.get("random"):
         values[-1], bound[-1] = min(smallest(x), values[-2]), svd_error((m, n), values)[-1]
-        found = _figures(Spectrum((m, n), spacing, values, bound, method), values)
+        found |= figures(Spectrum((m, n), eps, values, bound, method))
     return told | found
 
 
-def _spacing(dtype: np.dtype[Any]) -> float:
+def spacing(dtype: np.dtype[Any]) -> float:
     """The spacing of a weight's numbers at 1; narrower floats are exact in float32 and judged as such."""
     return float(np.finfo(np.float64 if dtype == np.float64 else np.float32).eps)
 
 
 def _by_gram(m: int, n: int, dtype: np.dtype[Any]) -> bool:
     """Whether the Gram matrix sees all that the numbers can tell, and repays its forming."""
-    return _spacing(dtype) > budget.NARROW and (min(m, n) > budget.GRAM_SIZE or m * n > BLOCK)
+    return spacing(dtype) > budget.NARROW and (min(m, n) > budget.GRAM_SIZE or m * n > BLOCK)
 
 
 def _blocks(x: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -178,7 +181,7 @@ def _places(found: list[int]) -> Places:
     return Places(len(found), tuple(found[:FIRST]))
 
 
-def tolerance(spectrum: Spectrum) -> float:
+def tolerance(spectrum: Spectrum, shape: tuple[int, int] | None = None) -> float:
     """½ √(m + n + 1) ε σ₁ (Press et al., Numerical Recipes, 2.6), or the error of what cannot be told from zero.
 
     NumPy's max(m, n) ε σ₁ would call a random square matrix of 768 rows singular once in twenty times, one of 8,192
@@ -187,7 +190,7 @@ def tolerance(spectrum: Spectrum) -> float:
     >>> f"{tolerance(Spectrum((100, 100), 2.0**-23, np.ones(100))):.3g}"
     '8.45e-07'
     """
-    usual = 0.5 * math.sqrt(sum(spectrum.shape) + 1.0) * spectrum.eps * spectrum.largest
+    usual = 0.5 * math.sqrt(sum(shape or spectrum.shape) + 1.0) * spectrum.eps * spectrum.largest
     nothing = spectrum.values <= np.maximum(usual, spectrum.bound)
     return max(usual, float(np.max(spectrum.bound[nothing], initial=0.0)))
 
@@ -215,50 +218,61 @@ def smallest(x: np.ndarray, sweeps: int = 4) -> float:
     return 1.0 / math.sqrt(size) if math.isfinite(size) else 0.0
 
 
-def _figures(spectrum: Spectrum, values: np.ndarray) -> Measured:
-    """What depends on the singular values alone."""
-    threshold = tolerance(spectrum)
-    rank = int(spectrum.rank(threshold))
+def figures(spectrum: Spectrum, shape: tuple[int, int] | None = None) -> Measured:
+    """What depends on the singular values alone; their tolerance is that of a matrix of `shape`, by itself its own."""
+    values, counts = spectrum.values, spectrum.counts
+    threshold = tolerance(spectrum, shape)
+    rank = int(np.sum(counts[values > threshold]))
     told: Measured = {
         "rank": rank,
         "tolerance": threshold,
         "sigma_max": float(values[0]),
         "sigma_min": float(values[-1]),
-        "cond": float(values[0] / values[-1]) if rank == len(values) else math.inf,
+        "cond": float(values[0] / values[-1]) if rank == np.sum(counts) else math.inf,
         "method": spectrum.method,
-        "bound": float(spectrum.bound[0]) if len(spectrum.bound) else 0.0,
-        "bound_min": float(np.max(spectrum.bound, initial=0.0)),
+        "bound": float(spectrum.bound[0]),
+        "bound_min": float(np.max(spectrum.bound)),
         "stable_rank": 0.0,
         "entropy_rank": 0.0,
         "k90": 0,
         "k99": 0,
-        "spectrum": thinned(values),
+        "spectrum": thinned(values, counts=counts),
     }
     if not rank:
         return told
-    energy = np.cumsum((values / values[0]) ** 2)
-    alpha, tail = power_law(values[:rank])
-    randomness, random = marchenko_pastur(values, spectrum.shape)
     return told | {
-        "stable_rank": float(energy[-1]),
+        "stable_rank": float(np.sum(counts * (values / values[0]) ** 2)),
         "entropy_rank": float(spectrum.effective_rank()),
-        "k90": int(np.searchsorted(energy, 0.90 * energy[-1])) + 1,
-        "k99": int(np.searchsorted(energy, 0.99 * energy[-1])) + 1,
-        "alpha": alpha,
-        "tail": tail,
-        "randomness": randomness,
-        "random": random,
+        "k90": holding(0.90, values, counts),
+        "k99": holding(0.99, values, counts),
     }
 
 
-def thinned(values: np.ndarray, points: int = POINTS) -> tuple[tuple[int, float], ...]:
+def holding(share: float, values: np.ndarray, counts: np.ndarray) -> int:
+    """The fewest of the singular values, the k-th of them `counts[k]` times there, that hold a share of Σσ².
+
+    >>> holding(0.9, np.array([2.0, 1.0]), np.array([3, 8]))
+    9
+    """
+    squares = (values / values[0]) ** 2
+    energy = np.cumsum(counts * squares)
+    k = int(np.searchsorted(energy, share * energy[-1]))
+    missing = share * energy[-1] - (energy[k] - counts[k] * squares[k])
+    inside = min(max(math.ceil(missing / squares[k]), 1), int(counts[k]))
+    return int(np.sum(counts[:k])) + inside
+
+
+def thinned(
+    values: np.ndarray, points: int = POINTS, counts: np.ndarray | None = None
+) -> tuple[tuple[int, float], ...]:
     """Some of the pairs (k, σ_k) of a spectrum, the first and the last among them, evenly spaced in log k.
 
     >>> thinned(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), 3)
     ((1, 5.0), (2, 4.0), (5, 1.0))
     """
-    places = np.unique(np.round(np.geomspace(1, len(values), points)).astype(int))
-    return tuple((int(k), float(f"{values[k - 1]:.6g}")) for k in places)
+    ends = np.arange(1, len(values) + 1) if counts is None else np.cumsum(counts)
+    places = np.unique(np.round(np.geomspace(1, ends[-1], points)).astype(int))
+    return tuple((int(k), float(f"{values[np.searchsorted(ends, k)]:.6g}")) for k in places)
 
 
 def row(name: str, kind: str, shape: tuple[int, ...], dtype: str, found: Measured, tied: tuple[str, ...] = ()) -> Row:

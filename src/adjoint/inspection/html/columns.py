@@ -101,8 +101,15 @@ WEIGHTS = (
     Column("tolerance", "tolerance", "Below it a singular value counts as zero: ½ √(m+n+1) ε σ₁.", True),
     Column("nullity", "nullity", "Dimension of the kernel: n − rank."),
     Column("lost", "lost", "Directions that the shape allows and the numbers do not: min(m, n) − rank."),
+    Column("operator", "operator", "Rows × columns of a convolution on the torus, which its spectrum is of.", True),
+    Column("allowed", "most", "The largest rank that a kernel's shape and stride allow its convolution.", True),
+    Column("torus", "torus", "Sides of the torus that a convolution is examined on, its input going on around.", True),
     Column("sigma_max", "σ₁", "The largest singular value: the most that ‖A x‖/‖x‖ can be."),
     Column("bound", "± σ₁", "How far σ₁ may be off.", True),
+    Column("reshaped_norm", "reshaped", "σ₁ of a kernel as the matrix: not the norm of its convolution.", True),
+    Column(
+        "padded_norm", "σ₁ padded", "What a convolution's σ₁ is at most with zeros around its input, of any size.", True
+    ),
     Column("sigma_min", "σ_min", "The smallest of the min(m, n) singular values."),
     Column("bound_min", "± σ_min", "How far σ_min may be off.", True),
     Column("cond", "condition", "σ₁/σ_min: how unevenly it stretches; infinite where directions are lost."),
@@ -110,6 +117,7 @@ WEIGHTS = (
     Column("entropy_rank", "entropy rank", "exp H(σ/Σσ), H the entropy (Roy & Vetterli 2007)."),
     Column("k90", "k₉₀", "The fewest singular values that hold 90 % of Σσ²."),
     Column("k99", "k₉₉", "The fewest singular values that hold 99 % of Σσ²."),
+    Column("reshaped_k99", "k₉₉ reshaped", "k₉₉ of a kernel as the matrix, the rank that its factors need.", True),
     Column("alpha", "α", "Exponent of the tail of λ = σ²: density ∝ λ^−α (Clauset, Shalizi & Newman 2009)."),
     Column("tail", "tail", "How many values the exponent α was fitted to.", True),
     Column("randomness", "distance", "Kolmogorov distance of σ² to the law of Marchenko and Pastur.", True),

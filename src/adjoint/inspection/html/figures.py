@@ -34,14 +34,14 @@ class Figure:
 def edges(row: Row) -> tuple[float, float] | None:
     """(lowest, highest) singular value of a large random matrix of the row's size and energy, by Marchenko and Pastur.
 
-    s (√max(m, n) ∓ √min(m, n)) with s² = Σσ²/(m n); None where the row was not compared to one.
+    s (√max(m, n) ∓ √min(m, n)) with s² = Σσ²/(m n); None where the row was not compared to one, or is a convolution's.
 
     >>> import numpy as np, adjoint as aj
     >>> x = np.random.default_rng(0).standard_normal((400, 100))
     >>> [round(edge) for edge in edges(aj.inspect({"w": x}, cache=False).rows[0])]
     [10, 30]
     """
-    if math.isnan(row.randomness) or not row.sigma_max > 0:
+    if math.isnan(row.randomness) or row.torus or not row.sigma_max > 0:
         return None
     entry = row.sigma_max * math.sqrt(row.stable_rank / row.parameters)
     short, long = (math.sqrt(n) for n in sorted(row.matrix))
@@ -61,7 +61,7 @@ def floor(rows: Sequence[Row]) -> float:
 
 def spectrum(row: Row, low: float, name: str) -> Figure:
     """The singular values of a weight against their place, both axes logarithmic, σ₁ at the top."""
-    k = min(row.matrix)
+    k = row.most
     x, y = Log(1.0, max(float(k), 1.0), 4, 172), Log(low, 1.0, 92, 6)
     parts = [line([(4, y(10.0**d)), (172, y(10.0**d))], "grid") for d in y.decades()]
     if row.lost and row.rank is not None:

@@ -26,10 +26,10 @@ def periodic(map: Composition) -> Spectrum | None:
     if found is None:
         return None
     A, sizes, copies = found
-    symbol = Symbol(numbers(A.weight), sizes, A.window.stride, A.window.dilation, A.groups)
+    symbol = Symbol(tuple(A.weight.shape), sizes, A.window.stride, A.window.dilation, A.groups)
     if not affordable(2 * symbol.shape[0], symbol.shape[1], count=symbol.count):
         return None
-    values, bound, counts = symbol.values()
+    values, bound, counts = symbol.values(numbers(A.weight))
     each = np.repeat(copies * counts, values.shape[-1])
     return Spectrum(map.shape, epsilon(map), values.ravel(), bound.ravel(), "fft", each)
 

@@ -16,7 +16,7 @@ GRAM_SIZE = 16  # shorter side above which the Gram matrices of a stack take les
 
 
 class Symbol:
-    """The symbol of a convolution with `weight` (O, C/groups, *kernel) of inputs around which a torus closes.
+    """The symbol of convolutions with weights of a shape (O, C/groups, *kernel), of inputs around which a torus closes.
 
     The torus has `positions` · `stride` points on every axis. By its remainders modulo the stride an input falls into
     phases, of which the convolution is one of stride 1, y[t] = Σ W[p, j] xₚ[t + j]. At a frequency f of the `positions`
@@ -25,23 +25,24 @@ class Symbol:
     S(f): half of them are computed, the others counted.
 
     `shape` is that of a matrix: phases that the kernel never meets are left out. `span` is how far taps of one phase
-    lie apart on each axis; where that is 0 the values do not depend on f, and one matrix stands for all.
+    lie apart on each axis; where that is 0 the values do not depend on f, and one matrix stands for all. `overlap` is
+    how many outputs of a channel an entry of the input goes into at most.
 
-    >>> s = Symbol(np.ones((1, 1, 3)), (4,), (1,), (1,))
-    >>> values, _, counts = s.values()
+    >>> s = Symbol((1, 1, 3), (4,), (1,), (1,))
+    >>> values, _, counts = s.values(np.ones((1, 1, 3)))
     >>> s.count, values.round(6).ravel().tolist(), counts.tolist()
     (3, [3.0, 1.0, 1.0], [1, 1, 2])
     """
 
     def __init__(
-        self, weight: np.ndarray, positions: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+        self, weight: Sequence[int], positions: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
         groups: int = 1,
     ) -> None:  # fmt: skip
-        out, per, *kernel = weight.shape
-        self.groups = groups
-        self._taps = weight.reshape(out, per, -1)
+        out, per, *kernel = weight
+        self.groups, self.positions = groups, tuple(positions)
         self._phases, self.span = phases(kernel, stride, dilation)
         self.shape = out // groups, per * len(self._phases)
+        self.overlap = max(len(taps) for taps, _ in self._phases)
         self._grid = tuple(n if far else 1 for n, far in zip(positions, self.span, strict=True))
         self._copies = math.prod(positions) // math.prod(self._grid)
         places = np.arange(math.prod(self._grid)).reshape(self._grid)
@@ -62,7 +63,7 @@ class Symbol:
         its largest value it falls no faster than a cosine of that degree (M. Riesz), and the nearest of the n
         frequencies is at most half a step away: 1/cos(π span / 2n) for each axis.
 
-        >>> round(Symbol(np.ones((1, 1, 3, 3)), (32, 32), (1, 1), (1, 1)).between, 4)
+        >>> round(Symbol((1, 1, 3, 3), (32, 32), (1, 1), (1, 1)).between, 4)
         1.0097
         """
         pairs = list(zip(self.span, self._grid, strict=True))
@@ -71,36 +72,37 @@ class Symbol:
         return math.prod(1.0 / math.cos(0.5 * math.pi * span / n) for span, n in pairs)
 
     def values(
-        self, narrow: bool = False, stop: Callable[[], None] = lambda: None
+        self, weight: np.ndarray, narrow: bool = False, stop: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(singular values, their error bounds, how often each row counts), the first two (matrices, min(shape)).
 
         `narrow` says that the weight's numbers have 32 bits or fewer, for which Gram matrices in float64 serve. `stop`
         is called between matrices, and may raise.
         """
-        total = self._taps.shape[-1]
-        size = math.sqrt(sum(float(np.sum(np.square(x, dtype=np.float64))) for x in self._taps))
-        rounding = EPSILON * (total + 2.0) * math.sqrt(total) * size
+        taps = weight.reshape(*weight.shape[:2], -1)
+        total, top = taps.shape[-1], float(np.max(np.abs(taps), initial=0.0))
+        sizes = [float(np.sum((one.astype(np.float64) / top) ** 2)) for one in taps] if top else [0.0]
+        rounding = EPSILON * (total + 2.0) * math.sqrt(total) * top * math.sqrt(sum(sizes))
         found: list[tuple[np.ndarray, np.ndarray, int]] = []
         for frequencies, copies in ((self._real, 1), (self._paired, 2)):
-            for matrices in self._stacks(frequencies, copies == 1):
+            for matrices in self._stacks(taps, frequencies, copies == 1):
                 stop()
                 values, bound = _decomposed(matrices, narrow)
                 found.append((values, bound + rounding, copies * self._copies))
         counts = np.concatenate([np.full(len(x[0]), x[2]) for x in found])
         return np.concatenate([x[0] for x in found]), np.concatenate([x[1] for x in found]), counts
 
-    def _stacks(self, frequencies: np.ndarray, real: bool) -> Iterator[np.ndarray]:
+    def _stacks(self, weight: np.ndarray, frequencies: np.ndarray, real: bool) -> Iterator[np.ndarray]:
         """The matrices (…, *shape) at some frequencies, a stack of few at a time."""
-        rows, per = self.shape[0], self._taps.shape[1]
+        rows, per = self.shape[0], weight.shape[1]
         step = max(1, BLOCK // math.prod(self.shape))
         at = np.stack(np.unravel_index(frequencies, self._grid), -1)
         for group, start in itertools.product(range(self.groups), range(0, len(at), step)):
             f = at[start : start + step]
             stack = np.empty((len(f), *self.shape), np.float64 if real else np.complex128)
-            panel = max(1, BLOCK // (per * self._taps.shape[-1]))
+            panel = max(1, BLOCK // (per * weight.shape[-1]))
             for top in range(0, rows, panel):
-                taps = self._taps[group * rows + top : group * rows + min(top + panel, rows)].astype(np.float64)
+                taps = weight[group * rows + top : group * rows + min(top + panel, rows)].astype(np.float64)
                 for k, (chosen, offsets) in enumerate(self._phases):
                     # whole turns are taken off before anything is rounded
                     turns = sum((np.outer(f[:, i], offsets[:, i]) % n) / n for i, n in enumerate(self._grid))

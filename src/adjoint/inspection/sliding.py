@@ -1,0 +1,106 @@
+"""How a kernel slides: what a module, a step of a graph, or only the weight's name and shape tell of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from adjoint.interop.graph import Graph, Value
+
+CONVOLUTION = re.compile(r"conv", re.IGNORECASE)
+MOST_AXES = 3  # that a kernel slides along
+ATEN = re.compile(r"aten\.(conv\w*)\.\w+ in ")
+ORDERS = {  # of the arguments behind input, weight and bias
+    "conv": ("stride", "padding", "dilation", "groups"),
+    "conv_transpose": ("stride", "padding", "output_padding", "groups", "dilation"),
+    "convolution": ("stride", "padding", "dilation", "transposed", "output_padding", "groups"),
+}
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """The steps of a kernel on each axis, and its groups; `known` is False where they are assumed.
+
+    A `transposed` kernel is that of the convolution whose transpose the layer is.
+    """
+
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    transposed: bool = False
+    known: bool = True
+
+
+def of_module(module: Any, shape: tuple[int, ...]) -> Sliding | None:
+    """That of a convolution of this library's or PyTorch's; None for other modules.
+
+    >>> import adjoint as aj
+    >>> of_module(aj.nn.Conv2d(2, 4, 3, stride=(2, 1), groups=2), (4, 1, 3, 3))
+    Sliding(stride=(2, 1), dilation=(1, 1), groups=2, transposed=False, known=True)
+    """
+    stride, dilation, groups = (getattr(module, name, None) for name in ("stride", "dilation", "groups"))
+    if "Conv" not in type(module).__name__ or stride is None or dilation is None or groups is None:
+        return None
+    return _made(shape, stride, dilation, groups, "Transpose" in type(module).__name__)
+
+
+def of_weight(name: str, shape: tuple[int, ...]) -> Sliding | None:
+    """Stride 1 and one group, assumed of a weight of four or five axes, or of three if its name says convolution.
+
+    >>> of_weight("fc", (4, 3)) is None, of_weight("experts", (8, 4, 3)) is None
+    (True, True)
+    >>> of_weight("conv1", (8, 4, 3))
+    Sliding(stride=(1,), dilation=(1,), groups=1, transposed=False, known=False)
+    """
+    n = len(shape) - 2
+    if not 1 <= n <= MOST_AXES or (n == 1 and not CONVOLUTION.search(name)):
+        return None
+    return Sliding((1,) * n, (1,) * n, known=False)
+
+
+def of_graph(model: Any) -> dict[str, Sliding]:
+    """Those of a graph's learned kernels, by name, from its steps; nothing for other modules."""
+    found: dict[str, Sliding] = {}
+    for step, _ in model.plan.steps if isinstance(model, Graph) else ():
+        if len(step.args) < 2 or not isinstance(step.args[1], Value):
+            continue
+        name = str(step.args[1])
+        shape = tuple(getattr(model.__dict__.get(name), "shape", ()))
+        made = _of_onnx(step.call, shape) or _of_aten(step, shape)
+        if made is not None:
+            found[name] = made
+    return found
+
+
+def _of_onnx(node: Any, shape: tuple[int, ...]) -> Sliding | None:
+    if getattr(node, "op", "") not in ("Conv", "ConvTranspose"):
+        return None
+    told = (node.get("strides") or 1, node.get("dilations") or 1, node.get("group", 1))
+    return _made(shape, *told, node.op == "ConvTranspose")
+
+
+def _of_aten(step: Any, shape: tuple[int, ...]) -> Sliding | None:
+    found = ATEN.match(step.where)
+    order = ORDERS.get(found[1].rstrip("123d").lstrip("_")) if found else None
+    if found is None or order is None:
+        return None
+    told = dict(zip(order, step.args[3:], strict=False)) | step.kwargs
+    transposed = bool(told.get("transposed", "transpose" in found[1]))
+    return _made(shape, told.get("stride", 1), told.get("dilation", 1), told.get("groups", 1), transposed)
+
+
+def _made(shape: tuple[int, ...], stride: Any, dilation: Any, groups: Any, transposed: bool) -> Sliding | None:
+    n = len(shape) - 2
+    if not 1 <= n <= MOST_AXES or not isinstance(groups, int) or shape[0] % groups:
+        return None
+    steps = [_each(x, n) for x in (stride, dilation)]
+    if any(len(x) != n or min(x) < 1 for x in steps):
+        return None
+    return Sliding(steps[0], steps[1], groups, transposed)
+
+
+def _each(x: Any, n: int) -> tuple[int, ...]:
+    told = tuple(x) if isinstance(x, Iterable) else (x,)
+    return tuple(map(int, told * n if len(told) == 1 else told))
