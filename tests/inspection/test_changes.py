@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import adjoint as aj
 from adjoint.inspection.tails import random_values
+from adjoint.inspection.turning import turning
 
 
 def drawn(*shape: int, seed: int = 0) -> np.ndarray:
@@ -51,6 +52,7 @@ def test_the_rank_of_a_planted_change_is_found(r: int, shape: tuple[int, int], s
     assert found.low_rank
 
 
+@pytest.mark.covers("L07")
 def test_a_full_rank_change_passed_off_as_lora_is_called_out() -> None:
     base = {f"h.{i}.q.weight": drawn(96, 64, seed=i).astype("float32") for i in range(3)}
     tuned = {name: (w + of_rank(4, 96, 64, 3.0)).astype("float32") for name, w in base.items()}
@@ -136,3 +138,119 @@ def test_modules_files_and_the_command(tmp_path: Path, capsys: pytest.CaptureFix
     failed = CliRunner().invoke(app, ["diff", both[0], str(tmp_path / "other.safetensors")])
     assert failed.exit_code == 1
     assert "no weight is in both models" in failed.output
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (50, 50)])
+@pytest.mark.parametrize("ranks", [(40, 40), (30, 30), (12, 20), (20, 12), (3, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_image_and_kernel_turn_by_the_principal_angles(
+    shape: tuple[int, int], ranks: tuple[int, int], dtype: str
+) -> None:
+    from scipy.linalg import null_space, orth, subspace_angles
+
+    def made(r: int, seed: int) -> np.ndarray:
+        return (drawn(shape[0], r, seed=seed) @ drawn(r, shape[1], seed=seed + 1)).astype(dtype).astype(np.float64)
+
+    w, after = made(ranks[0], 1), made(ranks[1], 3)
+    eps = float(np.finfo(dtype).eps)
+    found = turning(w, after, eps)
+    assert found.ranks == ranks
+    assert found.nullities == tuple(shape[1] - r for r in ranks)
+    loose = {"rcond": 1e-5} if dtype == "float32" else {}
+    for told, basis, size in ((found.image, orth, shape[0]), (found.kernel, null_space, shape[1])):
+        a, b = basis(w, **loose), basis(after, **loose)
+        if min(a.shape[1], b.shape[1]) and max(a.shape[1], b.shape[1]) < size:
+            expected = np.degrees(subspace_angles(a, b)[0])
+            assert told == pytest.approx(expected, abs=1e-3 if dtype == "float32" else 1e-6)
+        else:
+            assert told == 0.0
+
+
+def test_small_angles_are_told() -> None:
+    w = drawn(30, 80)
+    change = 1e-7 * drawn(30, 80, seed=1)
+    from scipy.linalg import null_space, subspace_angles
+
+    expected = np.degrees(subspace_angles(null_space(w), null_space(w + change))[0])
+    for eps in (2.0**-52, 2.0**-23):
+        assert turning(w, w + change, eps).kernel == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.covers("L07", "L08")
+def test_adapters_are_compared_with_the_network_without_them() -> None:
+    net = aj.nn.Sequential(
+        aj.nn.Embedding(50, 40, rng=0), aj.nn.Linear(40, 60, rng=1), aj.nn.Conv2d(3, 30, 4, rng=2),
+        aj.nn.Linear(7, 8, rng=3),
+    )  # fmt: skip
+    plain = aj.to(net)
+    net = aj.lora.add(net, 5, targets=["0", "1", "2"], rng=0)
+    for i in range(3):
+        adapter = net[i].adapters["default"]
+        adapter.lora_A = drawn(*adapter.lora_A.shape, seed=i).astype("float32")
+        adapter.lora_B = 1e-9 * drawn(*adapter.lora_B.shape, seed=i + 9).astype("float32")  # far below rounding
+    alone, pair = aj.diff(net), aj.diff(plain, net)
+    assert alone.changes == pair.changes
+    for x in alone.changes[:3]:
+        assert (x.rank, x.adapter, x.low_rank) == (5, 5, True)
+        assert x.told.startswith("of rank 5 (its adapters have r = 5)")
+    assert (alone.changes[3].told, alone.changes[3].adapter) == ("unchanged", None)
+    assert not alone.skipped.keys() - {"1.bias", "2.bias", "3.bias"}
+    delta = net[1].adapters["default"].delta().astype("float64")
+    assert alone.changes[1].norm == pytest.approx(np.linalg.norm(delta), rel=1e-5)
+    back = aj.diff(net, plain).changes[1]
+    assert (back.rank, back.adapter) == (5, 5)
+    for i in range(3):
+        net[i].adapters["default"].lora_B *= 1e-3
+    assert [x.rank for x in aj.diff(net).changes[:3]] == [5, 5, 5]
+    merged = aj.diff(aj.lora.merge(net))
+    assert [x.rank for x in merged.changes[:3]] == [0, 0, 0]  # the float32 weight has lost the change
+    assert "its adapters" not in merged.changes[0].told
+    with pytest.raises(ValueError, match="Sequential has no adapters: give the model after training"):
+        aj.diff(plain)
+
+
+def test_adapters_that_take_half_the_size_are_no_change_of_low_rank() -> None:
+    net = aj.lora.add(aj.nn.Linear(40, 40, rng=0), 30, init="gaussian", rng=0)
+    net.adapters["default"].lora_B = drawn(40, 30).astype("float32")
+    found = aj.diff(net)
+    assert not found.changes[0].low_rank
+    assert "an update of low rank would not do" in found.changes[0].told
+
+
+@pytest.mark.parametrize("kind", ["dora", "adalora"])
+def test_other_adapters_are_told_by_what_they_compute(kind: str) -> None:
+    net = aj.lora.add(aj.nn.Linear(60, 50, rng=0), 4, rng=0, dora=kind == "dora", adalora=kind == "adalora")
+    adapter = net.adapters["default"]
+    adapter.lora_B = drawn(50, 4).astype("float32")
+    if kind == "adalora":
+        adapter.lora_E = drawn(4, 1, seed=3).astype("float32")
+    found = aj.diff(net).changes[0]
+    delta = net.weight.astype("float64") - net.base_layer.weight
+    assert found.norm == pytest.approx(np.linalg.norm(delta), rel=1e-5)
+    assert (found.rank == 4) == (kind == "adalora")  # DoRA's norms change every row
+
+
+def test_the_command_takes_a_folder_of_adapters(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from adjoint.cli import app
+
+    config = {"model_type": "gpt2", "vocab_size": 40, "n_positions": 16, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    net = aj.models.from_config(config)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config), "utf-8")
+    aj.save(tmp_path / "base" / "model.safetensors", net.state_dict())
+    net = aj.lora.add(net, 2, targets="c_fc", rng=0)
+    net.h[0].mlp.c_fc.adapters["default"].lora_B = drawn(128, 2).astype("float32")
+    aj.lora.save(net, tmp_path / "adapter")
+    run = CliRunner().invoke(app, ["diff", str(tmp_path / "base"), str(tmp_path / "adapter"), "--json"])
+    assert run.exit_code == 0, run.output
+    told = json.loads(run.output)
+    assert (told["base"], told["tuned"]) == ("base", "adapter")
+    moved = [x for x in told["changes"] if x["rank"]]
+    assert [(x["name"], x["rank"], x["adapter"]) for x in moved] == [("h.0.mlp.c_fc.weight", 2, 2)]
+    assert moved[0]["turned"].startswith("its image of 32 in 128 by up to")
+    run = CliRunner().invoke(app, ["diff", str(tmp_path / "base"), str(tmp_path / "adapter")])
+    assert "turned" in run.output
+    lost = CliRunner().invoke(app, ["diff", str(tmp_path / "adapter"), str(tmp_path / "adapter")])
+    assert lost.exit_code == 1

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjoint.inspection.adapted import Beside, parted
 from adjoint.inspection.tails import random_values
+from adjoint.inspection.turning import Turning, turning
 from adjoint.interop.entries import dtype_of
 from adjoint.maps.spectra.gram import of_gram
 
 if TYPE_CHECKING:
     from adjoint.inspection.sources import Source
 
-LEADING = 10  # directions of the tuned weight that are looked up among those of the base
-STRANGE = 0.6  # |cos| to all of them below which one is an intruder
 WIDEST = 2048  # rows of the Gram matrix up to which singular vectors are computed
+SINGLE = 2.0**-23  # the spacing that W is looked at with, where its dtype has a coarser one
 MUCH = 0.5  # share of a random change's k₉₀ from which a change is not of low rank
 
 
@@ -29,9 +30,9 @@ class Change:
 
     `norm` is ‖ΔW‖_F, `relative` that over ‖W‖_F, `sigma` σ₁(ΔW) with its error `bound`. `rank` counts the singular
     values of ΔW above `floor`, what rounding to the files' dtype leaves of nothing. `k50`, `k90`, `k99`: how many of
-    them hold so much of its energy Σσ²; `random90`: how many of a random matrix's of this shape hold 90 %. `intruders`:
-    how many of the ten leading singular vectors of W + ΔW, on the shorter side, have |cos| < 0.6 to all of W's
-    (Shuttleworth et al. 2024); None where the shorter side is over 2,048.
+    them hold so much of its energy Σσ²; `random90`: how many of a random matrix's of this shape hold 90 %. `adapter` is
+    the rank r of the adapters that made the change, None without any. `turning` has what became of W's rank, image and
+    kernel, and new leading directions (`intruders`); None where the shorter side is over 2,048.
 
     >>> import numpy as np, adjoint as aj
     >>> W, u = np.random.default_rng(0).standard_normal((40, 30)), np.ones(40)
@@ -52,12 +53,31 @@ class Change:
     k90: int
     k99: int
     random90: int
-    intruders: int | None
+    adapter: int | None = None
+    turning: Turning | None = None
 
     @property
     def changed(self) -> bool:
         """Whether anything but rounding changed."""
         return self.rank > 0
+
+    @property
+    def intruders(self) -> int | None:
+        """Leading directions of W + ΔW that W does not have; see `Turning`."""
+        return 0 if not self.changed else None if self.turning is None else self.turning.intruders
+
+    @property
+    def turned(self) -> str:
+        """What became of the rank, the image and the kernel of W, in words; nothing where they cannot differ."""
+        if self.turning is None:
+            return ""
+        (a, b), (kernel, other) = self.turning.ranks, self.turning.nullities
+        told = [f"rank {a:,} → {b:,}"] if a != b else []
+        if kernel and other:
+            told.append(f"its kernel of {kernel:,} dimensions turned by up to {self.turning.kernel:.3g}°")
+        if 0 < a < self.matrix[0]:
+            told.append(f"its image of {a:,} in {self.matrix[0]:,} by up to {self.turning.image:.3g}°")
+        return ", ".join(told)
 
     @property
     def low_rank(self) -> bool:
@@ -71,7 +91,8 @@ class Change:
         if not self.changed:
             return "unchanged" if not self.norm else "unchanged but for rounding"
         if self.rank <= most // 4:
-            return f"of rank {self.rank}" + (f", {self.k90} hold 90 %" if self.k90 < self.rank else "")
+            given = "" if self.adapter is None else f" (its adapters have r = {self.adapter})"
+            return f"of rank {self.rank}{given}" + (f", {self.k90} hold 90 %" if self.k90 < self.rank else "")
         held = f"90 % of its energy takes {self.k90:,} of {most:,} directions, in a random change {self.random90:,}"
         return held if self.low_rank else f"an update of low rank would not do: {held}"
 
@@ -116,7 +137,10 @@ class Changes:
                 "base": self.base,
                 "tuned": self.tuned,
                 "verdict": self.verdict,
-                "changes": [{**asdict(x), "low_rank": x.low_rank, "told": x.told} for x in self.changes],
+                "changes": [
+                    {**asdict(x), "intruders": x.intruders, "low_rank": x.low_rank, "told": x.told, "turned": x.turned}
+                    for x in self.changes
+                ],
                 "skipped": dict(self.skipped),
             },
             indent=indent,
@@ -133,22 +157,30 @@ class Changes:
         return text(self)
 
 
-def diff(base: Any, tuned: Any, intruders: bool = True, trust_pickle: bool = False) -> Changes:
+def diff(base: Any, tuned: Any = None, intruders: bool = True, trust_pickle: bool = False) -> Changes:
     """What training changed: ΔW of each weight that both models have, its energy curve beside a random matrix's.
 
     Each is whatever `aj.inspect` takes: a module, `adjoint.interop.Weights`, a mapping of arrays, or a path. Weights
-    are paired by name; one that the other model lacks, or has in another shape, is told in `skipped`. `intruders=False`
-    leaves out the singular vectors, most of the time. Raises TypeError for what has no weights, ValueError where no
-    weight is in both.
+    are paired by name; one that the other model lacks, or has in another shape, is told in `skipped`. A network with
+    adapters counts as what it computes, W + s B A in float64; given alone, it is compared to itself without them.
+    `intruders=False` leaves out the singular vectors, most of the time. Raises TypeError for what has no weights,
+    ValueError where no weight is in both, and for one network without adapters.
 
     >>> import numpy as np, adjoint as aj
     >>> W = np.random.default_rng(0).standard_normal((2, 50, 40))
     >>> aj.diff({"w": W[0]}, {"w": W[0] + 0.01 * W[1]}).changes[0].low_rank
     False
+    >>> aj.diff(aj.lora.add(aj.nn.MLP((30, 40), rng=0), 2, targets="0", init="gaussian")).verdict
+    'nothing changed in 1 weight'
     """
     from adjoint.inspection.sources import sources
 
-    first, second = sources(base, trust_pickle), sources(tuned, trust_pickle)
+    first, mine = parted(sources(base, trust_pickle))
+    second, theirs = (first, mine) if tuned is None else parted(sources(tuned, trust_pickle))
+    if tuned is None and not mine:
+        raise ValueError(f"diff: {first.name} has no adapters: give the model after training, too.")
+    if tuned is None:
+        mine = {}
     before, after = ({x.name: x for x in found.weights} for found in (first, second))
     skipped = {name: why for name, why in (first.skipped | second.skipped).items() if not why.startswith("tied")}
     shared = []
@@ -164,32 +196,44 @@ def diff(base: Any, tuned: Any, intruders: bool = True, trust_pickle: bool = Fal
         raise ValueError(f"diff: no weight is in both models by name and shape; they begin with {' and '.join(names)}.")
     changes, broken = [], {}
     for name in shared:
-        found = _change(before[name], after[name], intruders)
+        found = _change(before[name], after[name], mine.get(name), theirs.get(name), intruders)
         if isinstance(found, str):
             broken[name] = found
         else:
             changes.append(found)
-    return Changes(first.name, second.name, tuple(changes), skipped | broken)
+    told = (first.name, second.name) if tuned is not None else (f"{first.name} without its adapters", first.name)
+    return Changes(*told, tuple(changes), skipped | broken)
 
 
-def _change(base: Source, tuned: Source, intruders: bool) -> Change | str:
-    w, after = (x.read().reshape(x.matrix).astype(np.float64) for x in (base, tuned))
+def _change(base: Source, tuned: Source, mine: Beside | None, theirs: Beside | None, vectors: bool) -> Change | str:
+    def matrix(source: Source, read: Callable[[], np.ndarray]) -> np.ndarray:
+        return read().reshape(source.matrix).astype(np.float64)
+
+    w = matrix(base, base.read)
+    delta = matrix(tuned, tuned.read) - w
+    added = [x for x in (mine, theirs) if x is not None]
+    rounded = bool(delta.any()) or any(x.rounded for x in added)  # else nothing is between but exact adapters
+    if mine is not None:
+        own = matrix(base, mine.read)
+        w, delta = w + own, delta - own
+    if theirs is not None:
+        delta = delta + matrix(base, theirs.read)
+    after = w + delta
     if not (np.all(np.isfinite(w)) and np.all(np.isfinite(after))):
         return "it has numbers that are not finite"
-    delta = after - w
     m, n = delta.shape
     values, bound = of_gram(delta.T @ delta if n <= m else delta @ delta.T, max(m, n))
     size = math.sqrt(float(np.mean(after**2)))
-    floor = max(0.5 * _spacing(base, tuned) * size * (math.sqrt(m) + math.sqrt(n)), float(bound[-1]))
+    spacing = _spacing(base, tuned)
+    floor = float(bound[-1])
+    if rounded:
+        floor = max(0.5 * spacing * size * (math.sqrt(m) + math.sqrt(n)), floor)
     energy = np.cumsum(values**2)
     k50, k90, k99 = (int(np.searchsorted(energy, x * energy[-1])) + 1 if energy[-1] else 0 for x in (0.5, 0.9, 0.99))
     rank = int(np.sum(values > floor))
     noise = random_values((m, n)) ** 2
     whole = float(np.linalg.norm(w))
     norm = math.sqrt(float(energy[-1]))
-    strange = 0 if not rank else None
-    if rank and intruders and min(m, n) <= WIDEST:
-        strange = _intruders(w, after)
     return Change(
         name=tuned.name,
         matrix=(m, n),
@@ -203,7 +247,8 @@ def _change(base: Source, tuned: Source, intruders: bool) -> Change | str:
         k90=k90,
         k99=k99,
         random90=int(np.searchsorted(np.cumsum(noise), 0.9 * np.sum(noise))) + 1,
-        intruders=strange,
+        adapter=sum(x.rank for x in added) if added else None,
+        turning=turning(w, after, min(spacing, SINGLE)) if rank and vectors and min(m, n) <= WIDEST else None,
     )
 
 
@@ -213,15 +258,3 @@ def _spacing(*both: Source) -> float:
 
     finfo: Any = ml_dtypes.finfo
     return max(float(finfo(dtype_of(x.dtype)).eps) for x in both)
-
-
-def _intruders(w: np.ndarray, after: np.ndarray) -> int:
-    """How many leading singular vectors of the second, on the shorter side, are near to none of the first."""
-    from scipy.linalg import eigh
-
-    wide = w.shape[0] < w.shape[1]
-    k = min(w.shape)
-    grams = [x @ x.T if wide else x.T @ x for x in (w, after)]
-    known = eigh(grams[0], overwrite_a=True)[1]
-    leading = eigh(grams[1], overwrite_a=True, subset_by_index=(max(k - LEADING, 0), k - 1))[1]
-    return int(np.sum(np.max(np.abs(known.T @ leading), axis=0) < STRANGE))

@@ -8,15 +8,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from adjoint.inspection.changes import Changes
+from adjoint.inspection.changes import Change, Changes
 from adjoint.inspection.screen import plain, shortened
 from adjoint.inspection.table import figures, percent, shape
 
 SHOWN = 24  # weights in the table
+TOLD = 3  # of them in sentences
 LEGEND = (
     "ΔW/W: ‖ΔW‖_F over ‖W‖_F; rank: singular values of ΔW above what rounding leaves; k₉₀: values that hold 90 % of "
     "its energy, random: of a random matrix of that shape; intruders: of the ten leading singular vectors, those near "
-    "to none of the base's (|cos| < 0.6)."
+    "to none of the base's (|cos| < 0.6); turned: the largest angle of W's image or kernel to that before."
 )
 
 
@@ -39,14 +40,28 @@ def screen(found: Changes, every: bool = False) -> Group:
     shown = moved if every else moved[:SHOWN]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
     table.add_column("weight", no_wrap=True)
-    for header in ("matrix", "ΔW/W", "σ₁", "rank", "k₉₀", "random", "intruders"):
+    adapters = any(x.adapter is not None for x in shown)
+    headers = ["matrix", "ΔW/W", "σ₁", "rank", *(["r"] if adapters else []), "k₉₀", "random", "intruders", "turned"]
+    for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     for name, x in zip(shortened([x.name for x in shown]), shown, strict=True):
         table.add_row(
             Text(name, "" if x.low_rank else "yellow"), shape(x.matrix), percent(x.relative), figures(x.sigma),
-            f"{x.rank:,}", f"{x.k90:,}", f"{x.random90:,}", "–" if x.intruders is None else str(x.intruders),
+            f"{x.rank:,}", *([f"{x.adapter or '–'}"] if adapters else []), f"{x.k90:,}", f"{x.random90:,}",
+            "–" if x.intruders is None else str(x.intruders), _turned(x),
         )  # fmt: skip
     parts: list[Any] = [heading, "", table]
     if len(moved) > len(shown):
         parts.append(Text(f"… and {len(moved) - len(shown)} more", "dim"))
-    return Group(*parts, "", *[Text(f"{plain(x.name)}: {x.told}") for x in full[:3]], "", Text(LEGEND, "dim"))
+    details = [f"{plain(x.name)}: {x.told}" for x in full[:TOLD]]
+    details += [f"{plain(x.name)}: {x.turned}" for x in sorted(moved, key=_angle, reverse=True)[:TOLD] if x.turned]
+    legend = LEGEND + (" r: of its adapters." if adapters else "")
+    return Group(*parts, "", *map(Text, details), "", Text(legend, "dim"))
+
+
+def _angle(x: Change) -> float:
+    return -1.0 if x.turning is None else max(x.turning.image, x.turning.kernel)
+
+
+def _turned(x: Change) -> str:
+    return "–" if _angle(x) <= 0.0 else f"{_angle(x):.3g}°"
