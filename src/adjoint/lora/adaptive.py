@@ -119,7 +119,9 @@ class Allocator:
         elif step > settled:
             for key, adapter in adapters.items():
                 if key in self.ranks:
-                    _mask(adapter, np.array(self.ranks[key]))
+                    there = adapter.kept or (True,) * adapter.rank  # after `compact` the others are gone
+                    kept = [stays for stays, left in zip(self.ranks[key], there, strict=True) if left]
+                    _mask(adapter, np.array(kept, bool))
         return count
 
     def _observe(self, adapters: dict[str, AdaLoRA], grads: dict[str, Any]) -> None:
@@ -129,6 +131,11 @@ class Allocator:
                 if grad is None:
                     raise ValueError(f"Allocator: the gradients have none of {part} in {key}: is the adapter frozen?")
                 p, g = _host(getattr(adapter, part)), _host(grad)
+                if p.shape != self._averages.get((key, part), (p,))[0].shape:
+                    raise ValueError(
+                        f"Allocator: {part} of {key} has another shape than before: compact when the ranks are "
+                        f"settled, after step {self.total - self.final}."
+                    )
                 now = np.abs(p * g)
                 smooth, unsure = self._averages.get((key, part), (np.zeros_like(now), np.zeros_like(now)))
                 smooth = self.beta1 * smooth + (1 - self.beta1) * now

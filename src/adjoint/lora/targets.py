@@ -86,9 +86,11 @@ def _nothing(net: Module, target: Target, found: Mapping[str, Any], what: str) -
     every = dict(layers(net))
     others = [n for n, layer in every.items() if n not in found and matches(target, n, layer, net)]
     if others:
+        inside = [n for n in found if n.startswith(f"{others[0]}.")]
+        remedy = f"name layers inside it, such as {inside[0]}" if inside else "leave it out"
         return (
             f"{what}: the target {told} means {others[0]!r}, a {type(every[others[0]]).__name__}: Linear, Embedding "
-            "and Conv1d to Conv3d take adapters; name layers inside it."
+            f"and Conv1d to Conv3d take adapters; {remedy}."
         )
     last = list(dict.fromkeys(name.rpartition(".")[2] for name in found))
     close = difflib.get_close_matches(str(target), [*last, *found], 3)
