@@ -41,15 +41,18 @@ from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gr
 from adjoint.vectorized import vmap
 
 if TYPE_CHECKING:
-    from adjoint import lora, models
+    from adjoint import lora, models, quantization
+    from adjoint.quantization import quantize
 else:
 
     def __getattr__(name: str) -> Any:
-        """The architectures and low-rank adaptation, which load when first used."""
-        if name in ("lora", "models"):
-            from importlib import import_module
+        """The architectures, low-rank adaptation and quantization, which load when first used."""
+        from importlib import import_module
 
+        if name in ("lora", "models", "quantization"):
             return import_module(f"adjoint.{name}")
+        if name == "quantize":
+            return import_module("adjoint.quantization").quantize
         raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
 
 
@@ -85,6 +88,8 @@ __all__ = [  # noqa: PLE0604
     "open",
     "optim",
     "per_sample_grad",
+    "quantization",
+    "quantize",
     "random",
     "save",
     "seed",

@@ -40,6 +40,7 @@ from adjoint.arrays.pooling import pick as pick
 from adjoint.arrays.pooling import place as place
 from adjoint.arrays.positions import rotate as rotate
 from adjoint.arrays.products import *  # noqa: F403
+from adjoint.arrays.quantized import quantized_linear as quantized_linear
 from adjoint.arrays.random import dropout as dropout
 from adjoint.arrays.random import random_bits as random_bits
 from adjoint.arrays.random import random_mask as random_mask

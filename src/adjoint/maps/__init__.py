@@ -25,6 +25,7 @@ from adjoint.maps.linalg import CofactorChange, Exponential, Solve, SymmetricPar
 from adjoint.maps.matrices import Dense, Einsum, LeftProduct, LowRank, Outer, RightProduct, Weighting
 from adjoint.maps.normalization import Gain, Normalization
 from adjoint.maps.pooling import Selection
+from adjoint.maps.quantized import QuantizedDense
 from adjoint.maps.records import SVD, Count, Eigen, Number, Values
 from adjoint.maps.recurrent import Recurrence
 from adjoint.maps.reductions import CumulativeSum, LogSoftmax, Reduce, Softmax
@@ -39,8 +40,8 @@ __all__ = [
     "Concatenate", "Convolution", "ConvolutionTranspose", "ConvolutionWeighting", "Count", "CumulativeSum", "Dense",
     "Diagonal", "DiagonalPart", "Eigen", "Einsum", "Exponential", "Flatten", "Flip", "Gain", "Identity", "Inverse",
     "Kronecker", "LeftProduct", "LinearMap", "LogSoftmax", "LowRank", "Negate", "Normalization", "Number",
-    "Operator", "Outer", "PackedAttention", "Permute", "Projection", "Recurrence", "Reduce", "Resampling",
-    "Reshape", "RightProduct", "Roll", "Rotation", "Scale", "Selection", "Slice", "Softmax", "Solve", "Subspace",
-    "Sum", "SymmetricPart", "Take", "TakeAlong", "TransposedWeighting", "TriangularSolve", "Unfold", "UpperFold",
-    "Values", "Weighting", "Zero", "block", "from_scipy", "kron",
+    "Operator", "Outer", "PackedAttention", "Permute", "Projection", "QuantizedDense", "Recurrence", "Reduce",
+    "Resampling", "Reshape", "RightProduct", "Roll", "Rotation", "Scale", "Selection", "Slice", "Softmax", "Solve",
+    "Subspace", "Sum", "SymmetricPart", "Take", "TakeAlong", "TransposedWeighting", "TriangularSolve", "Unfold",
+    "UpperFold", "Values", "Weighting", "Zero", "block", "from_scipy", "kron",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from adjoint.ops import (  # noqa: F401
     pooling,
     positions,
     products,
+    quantized,
     random,
     recurrent,
     reductions,

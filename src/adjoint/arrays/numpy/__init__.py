@@ -103,6 +103,7 @@ from adjoint.arrays.numpy.normalization import (  # noqa: F401
 )
 from adjoint.arrays.numpy.pooling import max_pool, pick, place, resample  # noqa: F401
 from adjoint.arrays.numpy.positions import rotate  # noqa: F401
+from adjoint.arrays.numpy.quantized import quantized_linear  # noqa: F401
 from adjoint.arrays.numpy.random import random_bits, random_mask  # noqa: F401
 from adjoint.arrays.numpy.threads import together  # noqa: F401
 from adjoint.arrays.numpy.updates import (  # noqa: F401

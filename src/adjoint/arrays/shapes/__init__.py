@@ -10,6 +10,7 @@ What a function costs, in floating-point operations; a function of one number co
 | einsum of two operands, or each step of the optimal pairwise path | 2·∏ of all sizes; 1·∏ where no index is summed |
 | convolution and its adjoints | 2·N·O·positions·C/groups·kernel, and 1 an entry of the result for the bias |
 | linear | its matmul, and 1 an entry of the result for the bias |
+| quantized_linear | its matmul, and 2 an entry of the matrix that is unpacked |
 | activations, softmax, normalizations, optimizer updates | those of the composition they stand for |
 | solve, inv, cholesky, qr, svd, eigh, det … | Golub & Van Loan's: see `adjoint.arrays.shapes.linalg` |
 | max pooling; average pooling and interpolation | 1 an entry of every window; 2 an entry and axis that is weighted |
@@ -39,6 +40,7 @@ from adjoint.arrays.shapes.pooling import place as place
 from adjoint.arrays.shapes.pooling import resample as resample
 from adjoint.arrays.shapes.positions import rotate as rotate
 from adjoint.arrays.shapes.products import *  # noqa: F403
+from adjoint.arrays.shapes.quantized import quantized_linear as quantized_linear
 from adjoint.arrays.shapes.random import random_bits as random_bits
 from adjoint.arrays.shapes.random import random_mask as random_mask
 from adjoint.arrays.shapes.reductions import REDUCTIONS

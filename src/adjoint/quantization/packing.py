@@ -1,0 +1,168 @@
+"""`Quantized`: an array stored as codes and scales."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from adjoint import arrays as xp
+from adjoint.arrays.dispatch import Array, backend
+from adjoint.arrays.numpy.updates import COMPILED
+from adjoint.arrays.quantized import NESTED, format_named, scales, unpacked
+from adjoint.errors import ShapeError
+from adjoint.nn.module import Module
+from adjoint.quantization import encoding
+
+PANEL = 1 << 20  # entries that are compared at a time
+
+
+class Quantized(Module):
+    """An array of some shape stored as codes of 4 or 8 bits and a scale for each block of entries.
+
+    Entry i is (levels[codes[i]] - zeros[b]) · absmax[b], b its block; what is stored are buffers, so that it has no
+    gradient. `adjoint.quantize` makes one; `adjoint.arrays.quantized.Packed` tells what each array holds.
+
+    >>> import numpy as np, adjoint as aj
+    >>> W = aj.quantize(np.random.default_rng(0).normal(size=(256, 512)), "nf4")
+    >>> W
+    Quantized(nf4, (256, 512), block=64, double=True): 4.13 bits a parameter
+    >>> W.dequantize().shape, W.nbytes
+    ((256, 512), 67620)
+    """
+
+    codes: Array
+    absmax: Array
+    zeros: Array | None
+    nested_absmax: Array | None
+    offset: Array | None
+
+    def __init__(self, format: str, shape: tuple[int, ...], block: int, **arrays: Any) -> None:
+        self.format = format
+        self.shape = shape
+        self.block = block
+        self.width = encoding.layout(shape, format, block).width
+        for name in ("codes", "absmax", "zeros", "nested_absmax", "offset"):
+            if (array := arrays.get(name)) is None:
+                setattr(self, name, None)
+            else:
+                self.register_buffer(name, array)
+
+    @property
+    def double(self) -> bool:
+        """Whether the scales are quantized themselves."""
+        return self.nested_absmax is not None
+
+    @property
+    def size(self) -> int:
+        """How many numbers it stands for."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all that is stored."""
+        return sum(int(x.nbytes) for _, x in self.named_arrays())
+
+    @property
+    def bits(self) -> float:
+        """Bits a parameter, scales included."""
+        return 8.0 * self.nbytes / self.size if self.size else 0.0
+
+    def dequantize(self, dtype: Any = "float32") -> Array:
+        """The array that it stands for, in float32 and then in `dtype`, on the backend of the codes."""
+        if not isinstance(self.codes, np.ndarray):
+            if type(self.codes).__name__ == "ShapeArray":
+                return xp.zeros(self.codes, self.shape, dtype)
+            every = unpacked(self, 0, self.size, scales(self, self.codes))
+            return xp.astype(xp.reshape(every, self.shape), dtype)
+        out = np.empty(self.size, np.float32)
+        self.unpack(0, out)
+        return xp.astype(out.reshape(self.shape), dtype)
+
+    def unpack(self, start: int, out: np.ndarray) -> None:
+        """Write the entries from `start` on into `out`, whole lines or all of them, in float32; the codes in NumPy."""
+        from adjoint.arrays.numpy.quantized import unpacking
+
+        if out.size < COMPILED:
+            out[:] = unpacked(self, start, start + out.size, scales(self, self.codes))
+        else:
+            unpacking(self)(start, out[None])
+
+    def bound(self) -> float:
+        """The most that an entry may differ from the one it stands for: scale times half the widest gap of the levels.
+
+        Where scales are quantized themselves, their error is in it.
+
+        >>> import numpy as np, adjoint as aj
+        >>> x = np.random.default_rng(0).normal(size=1000).astype("float32")
+        >>> W = aj.quantize(x, "nf4")
+        >>> bool(0.5 * W.bound() < abs(W.dequantize() - x).max() <= W.bound())
+        True
+        """
+        if not self.size:
+            return 0.0
+        gap = _half_gap(self.format)
+        scale = np.abs(_host(scales(self, self.codes)).astype(np.float64))
+        off = np.zeros_like(scale)
+        if self.nested_absmax is not None:
+            largest = np.repeat(_host(self.nested_absmax).astype(np.float64), NESTED)[: len(scale)]
+            # what float32 loses in the offset and in the sum is of the size of the scale's own rounding
+            off = _half_gap("dynamic8") * largest + 2.0**-22 * (scale + largest)
+        return float(np.max((gap + 2.0**-22) * (scale + off) + off))
+
+    def error(self, array: Any) -> float:
+        """‖x - x̂‖/‖x‖ over all entries, x̂ being what stands for the array x; raises ShapeError for another shape.
+
+        >>> import numpy as np, adjoint as aj
+        >>> x = np.random.default_rng(0).normal(size=(64, 64))
+        >>> round(aj.quantize(x, "nf4").error(x), 3), round(aj.quantize(x, "int8").error(x), 4)
+        (0.092, 0.0052)
+        """
+        x, found = _host(array), _host(self.dequantize("float32"))
+        if x.shape != found.shape:
+            raise ShapeError(f"error: the array is {x.shape}, what it is compared with {found.shape}.")
+        lost = total = 0.0
+        flat, other = x.reshape(-1), found.reshape(-1)
+        for start in range(0, flat.size, PANEL):
+            part = flat[start : start + PANEL].astype(np.float64)
+            total += float(part @ part)
+            part -= other[start : start + PANEL]
+            lost += float(part @ part)
+        return (lost / total) ** 0.5 if total else 0.0
+
+    def __repr__(self) -> str:
+        told = f"{self.format}, {self.shape}, block={self.block}" + (", double=True" if self.double else "")
+        return f"Quantized({told}): {self.bits:.3g} bits a parameter"
+
+
+def array(x: Array, format: str = "nf4", block: int | None = None, double: bool | None = None) -> Quantized:
+    """`adjoint.quantize` of an array."""
+    form = format_named(format)
+    if double and form.affine:
+        raise ValueError(f"quantize: double is for scales without a zero point, which {format!r} has: leave it out.")
+    double = form.bits == 4 and not form.affine if double is None else double
+    shape = tuple(int(n) for n in x.shape)
+    cut = encoding.layout(shape, format, block)
+    if type(x).__name__ == "ShapeArray":
+        found = {k: type(x)(*told) for k, told in encoding.shapes(shape, format, cut.block, double).items()}
+        return Quantized(format, shape, cut.block, **found)
+    codes, absmax, zeros = encoding.encoded(encoding.checked(_host(x)), format, cut)
+    arrays: dict[str, Any] = {"codes": encoding.packed(codes, format) if form.bits == 4 else codes, "absmax": absmax}
+    if zeros is not None:
+        arrays["zeros"] = zeros
+    if double:
+        arrays["absmax"], arrays["nested_absmax"], arrays["offset"] = encoding.nested(absmax)
+    home = backend(type(x))
+    if home.__name__ != "adjoint.arrays.numpy":
+        arrays = {name: xp.asarray(x, value, value.dtype) for name, value in arrays.items()}
+    return Quantized(format, shape, cut.block, **arrays)
+
+
+def _half_gap(name: str) -> float:
+    """Half the widest gap between neighbouring levels; a table of codes misses the middle by 1.5e-5 at most."""
+    levels = np.sort(format_named(name).levels.astype(np.float64))
+    return float(np.max(np.diff(levels))) / 2.0 + (2.0**-16 if name == "dynamic8" else 0.0)
+
+
+def _host(x: Array) -> np.ndarray:
+    return np.asarray(backend(type(x)).to_numpy(x))
