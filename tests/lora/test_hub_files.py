@@ -319,3 +319,66 @@ def test_a_header_that_claims_too_much_is_refused(good: Path, tmp_path: Path) ->
     refused(Ours(), tmp_path, "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_bytes(b" " * 10_000_001)
     refused(Ours(), tmp_path, "more than a configuration has")
+
+
+class Special(aj.nn.Linear):
+    """A layer that can be told by its type."""
+
+
+def alike() -> Any:
+    """A network with layers whose names end as others do."""
+    like: Any = {"dtype": "float64", "rng": 0}
+    return aj.nn.Sequential(Special(6, 6, **like), aj.nn.Sequential(aj.nn.Linear(6, 6, **like), Special(6, 6, **like)))
+
+
+@pytest.mark.parametrize(
+    ("target", "meant", "ranks"),
+    [(Special, r"0|1\.1", {"1.1": 2}), (aj.nn.Linear, ["0", "1.0", "1.1"], {"^0": 3})],
+)
+def test_names_that_end_as_others_do_are_told_apart(target: Any, meant: Any, ranks: Any, tmp_path: Path) -> None:
+    net = aj.lora.add(alike(), 2, 5, target, rank_pattern={"^0": 3}, rng=0)
+    for layer in aj.lora.adapted_layers(net).values():
+        adapter = layer.adapters["default"]
+        adapter.lora_B = np.random.default_rng(1).standard_normal(adapter.lora_B.shape)
+    aj.lora.save(net, tmp_path)
+    told = json.loads((tmp_path / "adapter_config.json").read_text("utf-8"))
+    assert (told["target_modules"], told["rank_pattern"]) == (meant, ranks)
+    again = aj.lora.load(alike(), tmp_path)
+    assert [*aj.lora.adapted_layers(again)] == [*aj.lora.adapted_layers(net)]
+    close(again(X), net(X))
+    m = torch.nn
+    theirs = m.Sequential(m.Linear(6, 6), m.Sequential(m.Linear(6, 6), m.Linear(6, 6))).double()
+    theirs.load_state_dict({name: torch.tensor(p) for name, p in alike().state_dict().items()})
+    peers = peft.PeftModel.from_pretrained(theirs, str(tmp_path), autocast_adapter_dtype=False)
+    close(net(X), peers(torch.tensor(X)))
+
+
+def test_arrays_of_the_network_itself_are_not_forgotten(tmp_path: Path) -> None:
+    class Net(aj.nn.Module):
+        def __init__(self) -> None:
+            self.gain = np.ones(6)
+            self.fc_in = aj.nn.Linear(6, 6, dtype="float64")
+
+    net = aj.lora.add(Net(), 2)
+    aj.lora.save(net, tmp_path)
+    net.unfreeze("gain")
+    with pytest.raises(ValueError, match="gain of Net learns, an array that stands in the network itself"):
+        aj.lora.save(net, tmp_path)
+
+
+def test_embeddings_go_with_dropout_of_other_layers(tmp_path: Path) -> None:
+    net = aj.lora.add(aj.nn.Sequential(aj.nn.Embedding(9, 6), aj.nn.Linear(6, 4)), 2, dropout=0.1, targets="*")
+    aj.lora.save(net, tmp_path / "a")
+    again = aj.lora.load(aj.nn.Sequential(aj.nn.Embedding(9, 6), aj.nn.Linear(6, 4)), tmp_path / "a")
+    aj.lora.save(again, tmp_path / "b")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_adapters_are_loaded_on_other_backends(backend: str, good: Path) -> None:
+    expected = aj.lora.load(Ours(), good)
+    net = aj.lora.load(Ours().to(dtype="float32").to(backend), good)
+    found = net(aj.to(X.astype("float32"), backend))
+    close(np.asarray(found), expected(X), tolerance=1e-5)
+    assert type(net.head.adapters["default"].lora_A) is type(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -76,6 +77,8 @@ def add(
         _check(net, key, new, r, name, init)
         initial.fits(kind, new, r, f"lora.add: {key or 'the layer'}")
         options = {"alpha": by_pattern(alpha_pattern, net, key, alpha), "rslora": rslora, "dropout": dropout}
+        if not 0.0 < options["alpha"] < math.inf:
+            raise ValueError(f"lora.add: alpha is a positive number, not {options['alpha']!r}.")
         made[key] = (new, *adapter(kind, new, r, init, dtype, rng, **options))
     return installed(net, made, known, name, whole, sample)
 

@@ -6,13 +6,15 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adjoint.errors import CheckpointError
 from adjoint.interop.safetensors_files import parsed
 from adjoint.lora.adapters import AdaLoRA, LoRA
 from adjoint.lora.initial import RESIDUAL
+from adjoint.lora.layers import adapted, layers
+from adjoint.lora.targets import hub_name
 
 LIMIT = 10_000_000  # bytes
 ABOUT = {  # fields that say nothing of what is computed
@@ -82,8 +84,8 @@ class Config:
         rank, alpha = ranks.most_common(1)[0][0], alphas.most_common(1)[0][0]
         naming = getattr(type(net), "naming", None)
         config = cls(
-            rank, alpha, first.peft_type, sorted(adapters), dropout=first.p, rslora=first.rslora, dora=first.dora,
-            init=first.init, base=base, transposed=naming is not None and naming.transposed != r"(?!)",
+            rank, alpha, first.peft_type, _targets(adapters, net), dropout=first.p, rslora=first.rslora,
+            dora=first.dora, init=first.init, base=base, transposed=naming is not None and naming.transposed != r"(?!)",
         )  # fmt: skip
         if isinstance(first, AdaLoRA):
             if len(ranks) > 1 or len(alphas) > 1:
@@ -96,8 +98,8 @@ class Config:
                     f"{k}.lora_E": list(getattr(a, "kept", None) or (True,) * a.rank) for k, a in adapters.items()
                 }
         else:
-            config.rank_pattern = {key: a.rank for key, a in adapters.items() if a.rank != rank}
-            config.alpha_pattern = {key: a.alpha for key, a in adapters.items() if a.alpha != alpha}
+            config.rank_pattern = {_pattern_of(k, adapters): a.rank for k, a in adapters.items() if a.rank != rank}
+            config.alpha_pattern = {_pattern_of(k, adapters): a.alpha for k, a in adapters.items() if a.alpha != alpha}
         return config
 
     def fields(self) -> dict[str, Any]:
@@ -116,6 +118,18 @@ class Config:
             told |= {"r": 8, "init_r": self.rank, "target_r": max(1, round(sum(kept) / len(kept))), "total_step": 1,
                      "tinit": 0, "tfinal": 0, "rank_pattern": self.rank_pattern or None}  # fmt: skip
         return told
+
+
+def _targets(adapters: Iterable[str], net: Any) -> Any:
+    """Names of layers as target_modules: an expression where other layers end as one of them does."""
+    names = sorted(adapters)
+    others = {hub_name(net, name) for name, layer in layers(net) if adapted(layer)} - {*names}
+    return "|".join(map(re.escape, names)) if any(_meant(names, other) for other in others) else names
+
+
+def _pattern_of(name: str, names: Iterable[str]) -> str:
+    """The pattern that means one name: PEFT's mean the end of one, unless they begin with ^."""
+    return f"^{name}" if any(other.endswith(f".{name}") for other in names) else name
 
 
 def read_config(path: str) -> Config:

@@ -48,6 +48,11 @@ def save(net: Module, folder: Path, name: str | None = None, *, base: str | None
     own = {key: layer for key, layer in found.items() if name in layer.adapters}
     if any(layer.merged for layer in own.values()):
         raise ValueError("lora.save: adapters are merged into the weights: lora.unmerge first.")
+    if alone := _own(net)[1] if not isinstance(net, Adapted) else []:
+        raise ValueError(
+            f"lora.save: {alone[0]} of {type(net).__name__} learns, an array that stands in the network itself, which "
+            "PEFT's files cannot hold: freeze it, or put it into a module."
+        )
     whole = learning(net)
     config = Config.of({hub_name(net, key): layer.adapters[name] for key, layer in own.items()}, net, base)
     config.modules_to_save = sorted({hub_name(net, n) for n in whole}) or None

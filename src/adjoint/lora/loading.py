@@ -14,7 +14,7 @@ from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
 from adjoint.lora.adding import installed, stands_alone, width
 from adjoint.lora.config import Config
 from adjoint.lora.files import as_like, own_names, sorted_keys, told
-from adjoint.lora.layers import Adapted, AdaptedEmbedding, adapted, cast
+from adjoint.lora.layers import Adapted, adapted, cast
 from adjoint.lora.targets import by_pattern, hub_name
 from adjoint.nn.module import Module
 
@@ -127,8 +127,6 @@ def _adapter(
         arrays[part] = as_like(entry.read().astype(dtype), like, dtype)
     A, B = arrays["lora_A"], arrays["lora_B"]
     options: dict[str, Any] = {"alpha": alpha, "rslora": config.rslora, "dropout": config.dropout, "init": config.init}
-    if isinstance(layer, AdaptedEmbedding):
-        options["dropout"] = 0.0
     left = None
     if config.init in initial.RESIDUAL:
         W, scale = layer.matrix(base.weight), LoRA(A, B, alpha, rslora=config.rslora).scale
