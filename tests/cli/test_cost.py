@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import adjoint as aj
-from adjoint.cli import app
-from adjoint.cli.curves import curves
+from adjoint.cli import app, times
+from adjoint.cli.curves import curves, swept
+from adjoint.costs import Measured, Predicted, Roofline
+from adjoint.costs.roofline import processor
+from adjoint.costs.units import scaled
 from tests.costs.test_figures import GPT2
 from tests.costs.test_growth import MISTRAL
 from tests.costs.test_subjects import T5, VIT
+
+SMALL = {**GPT2, "n_layer": 2, "n_embd": 12, "vocab_size": 31, "n_head": 3}
 
 
 def run(*words: object, width: int = 80) -> tuple[int, str]:
@@ -42,7 +49,7 @@ def test_one_screen_of_gpt2(written: Any) -> None:
     assert "given 1 sequence of 1,024 tokens" in lines
     assert "FLOPs in products 292 G 603 G 0" in lines
     assert "AdamW's two moments 996 MB 996 MB" in lines
-    assert "attention scores 19.3 G 13.3% 48.3 G 227 MB 10.2%" in lines
+    assert "attention scores 19.3 G 13.3% 48.3 G 39.4 G 13.5% 227 MB 10.2%" in lines
     assert "forward 36,864 T² + 247,064,064 T" in lines
     assert "scores alone at T = 3,072, with projections at T = 1,536" in " ".join(lines)
     assert max(map(len, told.splitlines())) <= 80
@@ -73,6 +80,91 @@ def test_json_has_the_whole(written: Any) -> None:
     assert sum(part["forward"]["bytes"] for part in found["components"].values()) == found["forward"]["bytes"]
     assert found["polynomial"]["forward"] == [int(c) for c in expected.polynomial("seq").forward.coefficients]
     assert {"h.1.mlp.c_fc", "wte"} <= {layer["name"] for layer in found["layers"]}
+
+
+def test_json_has_the_layouts(written: Any) -> None:
+    code, told = run(written(GPT2), "--batch", 8, "--devices", 16, "--memory", "7GB", "--json")
+    found, plans = aj.cost(GPT2, batch=8), json.loads(told)["layouts"]
+    assert code == 0
+    assert plans["fsdp"] == {**asdict(found.plan(16, "fsdp")), "memory": found.plan(16, "fsdp").memory, "fits": True}
+    assert not plans["data"]["fits"]
+    assert plans["pipeline"] is None  # twelve blocks on sixteen devices
+
+
+def test_several_sizes(written: Any) -> None:
+    """A row each, with what `aj.cost` counts there."""
+    code, told = run(written(SMALL), "--batch", "1,3", "--seq", "16, 32,64")
+    assert code == 0
+    assert max(map(len, told.splitlines())) <= 80
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    for one in aj.costs.sweep(SMALL, batch=(1, 3), seq=(16, 32, 64)):
+        batch, seq = one.inputs[0]
+        assert one == aj.cost(SMALL, batch=batch, seq=seq)
+        figures = [scaled(x) for x in (one.forward.multiply_adds, one.forward.matmul_flops, one.backward.matmul_flops)]
+        assert any(line.startswith(f"{batch} {seq} {' '.join(figures)} ") for line in lines)
+    found = json.loads(run(written(SMALL), "--batch", "1,3", "--seq", "16,32", "--json")[1])
+    assert [size["inputs"] for size in found["sizes"]] == [[[1, 16]], [[1, 32]], [[3, 16]], [[3, 32]]]
+    last = aj.cost(SMALL, batch=3, seq=32)
+    assert found["sizes"][3]["memory"]["training_peak"] == last.memory.training
+    assert found["sizes"][3]["forward"]["bytes"] == last.forward.bytes
+
+
+def test_several_batches_of_images(written: Any, tmp_path: Path) -> None:
+    file = tmp_path / "sizes.svg"
+    code, told = run(written(VIT), "--batch", "1,2,4", "--plot", file)
+    assert code == 0
+    assert file.read_bytes().startswith(b"<?xml")
+    assert [line[:5].strip() for line in told.splitlines() if line[:5].strip().isdigit()] == ["1", "2", "4"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_plotted_of_several_sizes(known: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path))
+    if known:
+        Roofline(processor(), {"float32": 1e9}, 1e9).keep()
+    found = aj.costs.sweep(SMALL, batch=(1, 3), seq=(16, 32, 64))
+    axes = swept(found, "toy").axes
+    assert len(axes) == 2 + known
+    for panel, values in zip(axes, ([x.forward.matmul_flops for x in found], [x.memory.training / 1e9 for x in found]),
+                             strict=False):  # fmt: skip
+        for line, own in zip(panel.lines, (values[:3], values[3:]), strict=False):
+            assert list(line.get_xdata()) == [16, 32, 64]
+            assert list(line.get_ydata()) == own
+    assert len(axes[1].lines) == 4
+    if known:
+        assert list(axes[2].lines[0].get_ydata()) == [x.predicted().training for x in found[:3]]
+
+
+def test_measured_beside_predicted(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arithmetic of the screen on a planted roofline and planted times; then a run by the clock."""
+    line = Roofline("toy", {"float32": 1e9}, 1e9)
+    monkeypatch.setattr(Roofline, "remembered", lambda: line)
+    told = aj.cost(SMALL, seq=16).predicted(line)
+    took = Measured(2 * told.forward, 3 * told.backward, 0.5 * told.step, 7)
+    with monkeypatch.context() as planted:
+        planted.setattr(times, "measure", lambda net, **sizes: took)
+        code, screen = run(written(SMALL), "--seq", 16, "--measure")
+    lines = [line.split() for line in screen.splitlines()]
+    assert code == 0
+    assert max(map(len, screen.splitlines())) <= 80
+    assert [row[-1] for row in lines if row[:1] == ["forward"]][-1] == "2.00"
+    assert [row[-1] for row in lines if row[:1] == ["backward"]][-1] == "3.00"
+    assert [row[-1] for row in lines if row[:2] == ["AdamW", "step"]][-1] == "0.50"
+    assert "the median of 7 rounds" in " ".join(screen.split())
+    found = json.loads(run(written(SMALL), "--seq", 16, "--measure", "--json")[1])
+    assert found["predicted_seconds"]["training"] == told.training
+    assert found["measured_seconds"]["rounds"] >= 3
+    assert found["measured_seconds"]["forward"] > 0
+
+
+def test_a_machine_that_was_not_measured_is(written: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path))
+    monkeypatch.setattr(Roofline, "measure", lambda: Roofline(processor(), {"float32": 1e9}, 1e9))
+    found = aj.cost(SMALL, seq=4)
+    took, told = times.timed(Console(quiet=True), str(written(SMALL)), found)
+    assert isinstance(told, Predicted)
+    assert told == found.predicted()
+    assert took.rounds >= 3
 
 
 @pytest.mark.parametrize(
@@ -131,7 +223,11 @@ def test_what_is_plotted_is_the_polynomial() -> None:
         (GPT2, ["--batch", 0], "--batch"),
         (GPT2, ["--memory", "2GB"], "give --devices, too"),
         (GPT2, ["--devices", 2, "--memory", "much"], "a size is such as 80GB"),
-        (GPT2, ["--devices", 2, "--json"], "--json tells one device"),
+        (GPT2, ["--batch", "1,8", "--devices", 2], "give one --batch and one --seq"),
+        (GPT2, ["--seq", "16,32", "--measure"], "give one --batch and one --seq"),
+        (GPT2, ["--seq", "16;32"], "--seq is a positive integer or several such as 128,256"),
+        (GPT2, ["--seq", ",".join(map(str, range(1, 200)))], "are more than 100 rows"),
+        ({**GPT2, "n_layer": 2, "n_embd": 49_152}, ["--measure"], "GB are free here"),
     ],
 )
 def test_what_is_refused(written: Any, config: dict[str, Any], options: list[object], told: str) -> None:

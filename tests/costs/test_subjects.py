@@ -48,7 +48,8 @@ def test_components_add_up_to_the_whole(name: str, batch: int) -> None:
     assert products["other"] == products["norms"] == 0
     assert found.memory.checkpointed is not None
     assert found.memory.checkpointed.kept < found.memory.passes.kept
-    for part in (*found.components, *found.operations):
+    parts: list[Any] = [*found.components, *found.operations]
+    for part in parts:
         for side in (part.forward, part.backward):
             assert min(side.flops, side.matmul_flops, side.bytes) >= 0
 

@@ -246,19 +246,28 @@ def _diff(
 @app.command("cost")
 def _cost(
     config: Annotated[
-        str, typer.Argument(help="A model's config.json, or the folder where it lies.", metavar="CONFIG")
+        str,
+        typer.Argument(
+            help="A model's config.json, the folder where it lies, or a name such as gpt2, bert-tiny or llama-3-8b.",
+            metavar="CONFIG",
+        ),
     ],
-    batch: Annotated[int, typer.Option(min=1, help="How many sequences or images at once.")] = 1,
+    batch: Annotated[str, typer.Option(help="How many sequences or images at once; 1,8 compares.")] = "1",
     seq: Annotated[
-        int | None, typer.Option(min=1, help="Tokens in each: else what the model allows, 1024 at most.")
+        str | None,
+        typer.Option(help="Tokens in each: else what the model allows, 1024 at most; 128,256,512 compares."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="Of weights, gradients and moments.")] = "float32",
     plot: Annotated[
-        Path | None, typer.Option(help="Draw FLOPs against the length of the sequence: a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option(help="Draw FLOPs against the length of the sequence, or what is compared: .png, .svg, .pdf."),
     ] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Compare layouts over so many devices.")] = None,
     memory: Annotated[str | None, typer.Option(help="Of each device, such as 80GB: what fits.")] = None,
     link: Annotated[str | None, typer.Option(help="Bandwidth between devices a second, such as 50GB.")] = None,
+    measured: Annotated[
+        bool, typer.Option("--measure", help="Run it on this machine, too: time measured beside time predicted.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
     """Tell what a model costs: FLOPs, bytes, memory of training, by component and by length of the sequence.
@@ -266,19 +275,20 @@ def _cost(
     Needs only its configuration, no weights, and no machine that could hold them.
     """
     from adjoint.cli.costs import figures, show
-    from adjoint.costs import cost
+    from adjoint.cli.layouts import asked
+    from adjoint.cli.sweeps import sizes
 
     try:
+        batches, lengths = sizes(batch, "--batch"), None if seq is None else sizes(seq, "--seq")
+        compared = asked(devices, memory, link)
         if as_json:
             if plot is not None:
                 raise ValueError("cost: give --json or --plot, not both.")
-            if devices is not None or memory is not None or link is not None:
-                raise ValueError("cost: --json tells one device; leave --devices, --memory and --link out.")
-            typer.echo(json.dumps(figures(cost(config, batch=batch, seq=seq, dtype=dtype)), indent=2))
+            typer.echo(json.dumps(figures(config, batches, lengths, dtype, compared, measured), indent=2))
             return
         from rich.console import Console
 
-        show(Console(), config, batch, seq, dtype, plot, devices, memory, link)
+        show(Console(), config, batches, lengths, dtype, plot, compared, measured)
     except (TypeError, ValueError) as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,54 +14,67 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
-from adjoint.costs import Cost, Growth, Pass, Polynomial, cost
+from adjoint.cli.layouts import figures as layouts_figures
+from adjoint.cli.layouts import layouts
+from adjoint.cli.sweeps import few, rows
+from adjoint.cli.times import PASSES, beside, expected, predicted, timed
+from adjoint.costs import Cost, Growth, Measured, Pass, Polynomial, Predicted, sweep
 from adjoint.costs.subjects import laid_out
 from adjoint.costs.units import scaled
 from adjoint.interop.weights import bytes_told
 from adjoint.models.config import read_config
-from adjoint.nn.module import Module
+
+Devices = tuple[int, float | None, float | None]  # how many, the memory of each, the bandwidth between them
 
 
 def show(
-    console: Console, source: str, batch: int | None = None, seq: int | None = None, dtype: str | None = None,
-    plot: Path | None = None, devices: int | None = None, memory_of_each: str | None = None,
-    link: str | None = None,
-) -> Cost:  # fmt: skip
-    """Print what a configuration costs, and return it; with `plot` draw its growth with the sequence to a file.
+    console: Console, source: str, batch: Sequence[int] = (1,), seq: Sequence[int] | None = None,
+    dtype: str | None = None, plot: Path | None = None, devices: Devices | None = None, measured: bool = False,
+) -> None:  # fmt: skip
+    """Print what a configuration costs, a row a size where there are several; with `plot` draw it to a file.
 
-    Raises what `aj.cost` raises, and ValueError where there is nothing to draw.
+    Raises what `aj.cost` raises, and ValueError where there is nothing to draw or to compare.
     """
-    from adjoint.cli.layouts import expected, layouts, nbytes
+    found = counted(source, batch, seq, dtype, devices, measured)
+    if plot is not None:
+        from adjoint.cli.curves import check
 
-    room, speed = (None if x is None else nbytes(x) for x in (memory_of_each, link))
-    if devices is None and (room is not None or speed is not None):
-        raise ValueError("cost: --memory and --link are of several devices; give --devices, too.")
-    net = laid_out(source, dtype)
-    found = cost(net, batch=batch, seq=seq)
-    if plot is not None and len(found.inputs[0]) != 2:
-        raise ValueError(f"cost: {type(net).__name__} takes images: there is no length of a sequence to plot against.")
+        check(found, plot)
+    timing = timed(console, source, found[0]) if measured else None
     name = os.path.basename(os.path.normpath(os.path.abspath(source)))
     console.print(Rule(Text(f"adjoint {__version__} · cost {name}", "bold"), align="left", style="dim"))
+    one = found[0]
     about = Table.grid(padding=(0, 2))
     for what, told in {
-        "network": _network(net, source),
-        "parameters": f"{found.parameters:,} of {found.dtype}",
-        "given": _given(found),
+        "network": _network(source),
+        "parameters": f"{one.parameters:,} of {one.dtype}",
+        "given": given(one) if len(found) == 1 else f"{len(found)} sizes, a row each",
     }.items():
         about.add_row(Text(what, "dim"), told)
-    console.print(about, "", passes(found), "", memory(found), "", components(found), "")
-    console.print(grown(found))
-    console.print("", expected(found), sep="\n")
+    console.print(about, "")
+    if len(found) > 1:
+        console.print(rows(found))
+    else:
+        console.print(passes(one), "", memory(one), "", components(one), "", grown(one), "", sep="\n")
+        console.print(expected(one) if timing is None else beside(*timing))
     if devices is not None:
-        console.print("", layouts(found, devices, room, speed), sep="\n")
+        console.print("", layouts(one, *devices), sep="\n")
     if plot is not None:
         from adjoint.cli.curves import draw
 
-        growth = found.polynomial("seq")
-        crossings = [float(at) for at in growth.overtakes.values() if at is not None]
-        draw(growth, plot, f"{name}: what a sequence costs", found.inputs[0][0], round(4 * max([4096.0, *crossings])))
+        draw(found, plot, name)
         console.print(Text(f"drawn to {plot}", "dim"))
-    return found
+
+
+def counted(
+    source: str, batch: Sequence[int], seq: Sequence[int] | None, dtype: str | None, devices: Devices | None,
+    measured: bool,
+) -> tuple[Cost, ...]:  # fmt: skip
+    """The cost at each size; ValueError for more sizes than are shown, and for several where one is wanted."""
+    few(batch, seq)
+    if len(batch) * len(seq or (1,)) > 1 and (devices is not None or measured):
+        raise ValueError("cost: --devices and --measure are of one size; give one --batch and one --seq.")
+    return sweep(source, batch=batch, seq=seq, dtype=dtype)
 
 
 def passes(found: Cost) -> Table:
@@ -98,17 +112,20 @@ def memory(found: Cost) -> Table:
 
 
 def components(found: Cost) -> Table:
-    """A line a component: multiply-adds of both passes, and its shares of products and of bytes."""
-    table = _table("multiply-adds of", "forward", "share", "backward", "bytes, forward", "share")
-    total, moved = found.forward.matmul_flops, found.forward.bytes
-    for part in sorted(found.components, key=lambda part: (-part.forward.matmul_flops, -part.forward.bytes)):
+    """A line a component: multiply-adds of both passes, and of the forward pass all FLOPs and bytes, with shares."""
+    table = _table("multiply-adds of", "forward", "share", "backward", "FLOPs", "share", "bytes", "share")
+    whole = found.forward
+    for part in sorted(found.components, key=lambda part: (-part.forward.matmul_flops, -part.forward.flops)):
+        one = part.forward
         table.add_row(
             part.name,
-            scaled(part.forward.multiply_adds),
-            _share(part.forward.matmul_flops, total),
+            scaled(one.multiply_adds),
+            _share(one.matmul_flops, whole.matmul_flops),
             scaled(part.backward.multiply_adds),
-            bytes_told(part.forward.bytes),
-            _share(part.forward.bytes, moved),
+            scaled(one.flops),
+            _share(one.flops, whole.flops),
+            bytes_told(one.bytes),
+            _share(one.bytes, whole.bytes),
         )
     return table
 
@@ -135,18 +152,50 @@ def grown(found: Cost) -> Text:
     return Text("\n").join(lines)
 
 
-def figures(found: Cost) -> dict[str, Any]:
-    """Everything as numbers by name, for JSON."""
-    own = found.memory
+def figures(
+    source: str, batch: Sequence[int] = (1,), seq: Sequence[int] | None = None, dtype: str | None = None,
+    devices: Devices | None = None, measured: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything as numbers by name, for JSON; of several sizes, under "sizes", all but layers and polynomial."""
+    found = counted(source, batch, seq, dtype, devices, measured)
+    one = found[0]
+    about = {"parameters": one.parameters, "dtype": one.dtype}
+    if len(found) > 1:
+        return {**about, "sizes": [_size(x) for x in found]}
     growth: Growth | str | None = None
-    if len(found.inputs[0]) == 2:
+    if len(one.inputs[0]) == 2:
         try:
-            growth = found.polynomial("seq")
+            growth = one.polynomial("seq")
         except ValueError as error:
             growth = str(error)
+    told = {
+        **about,
+        **_size(one),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "level": layer.level,
+                "parameters": layer.parameters,
+                "forward": _pass(layer.forward),
+                "backward": _pass(layer.backward),
+            }
+            for layer in one.layers
+        ],
+        "polynomial": _growth(growth) if isinstance(growth, Growth) else growth,
+    }
+    if measured:
+        took, least = timed(Console(stderr=True), source, one)
+        told |= {"predicted_seconds": _seconds(least), "measured_seconds": {**_seconds(took), "rounds": took.rounds}}
+    if devices is not None:
+        told["layouts"] = layouts_figures(one, *devices)
+    return told
+
+
+def _size(found: Cost) -> dict[str, Any]:
+    """What one size costs."""
+    own, time = found.memory, predicted(found)
     return {
-        "parameters": found.parameters,
-        "dtype": found.dtype,
         "inputs": [list(shape) for shape in found.inputs],
         "forward": _pass(found.forward),
         "backward": _pass(found.backward),
@@ -162,29 +211,22 @@ def figures(found: Cost) -> dict[str, Any]:
             "training_peak_checkpointed": own.training_checkpointed,
         },
         "components": {p.name: {"forward": _pass(p.forward), "backward": _pass(p.backward)} for p in found.components},
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "level": layer.level,
-                "parameters": layer.parameters,
-                "forward": _pass(layer.forward),
-                "backward": _pass(layer.backward),
-            }
-            for layer in found.layers
-        ],
-        "polynomial": _growth(growth) if isinstance(growth, Growth) else growth,
+        "predicted_seconds": None if isinstance(time, str) else _seconds(time),
     }
 
 
-def _network(net: Module, source: str) -> str:
+def _seconds(found: Predicted | Measured) -> dict[str, float]:
+    return {name: getattr(found, name) for name in PASSES}
+
+
+def _network(source: str) -> str:
     """What the network is called, here and in its configuration."""
-    config, own = read_config(source), type(net).__name__
+    config, own = read_config(source), type(laid_out(source)).__name__
     theirs = (config.get("architectures") or [config["model_type"]])[0]
     return own if own == theirs else f"{own}, from a configuration of {theirs}"
 
 
-def _given(found: Cost) -> str:
+def given(found: Cost) -> str:
     """What the network was given, in words."""
     n, *rest = found.inputs[0]
     what = "sequence" if len(rest) == 1 else "image"

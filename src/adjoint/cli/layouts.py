@@ -1,14 +1,15 @@
-"""`adjoint cost --devices`: memory and traffic of each of several devices, by layout; times on this machine."""
+"""`adjoint cost --devices`: memory and traffic of each of several devices, by layout."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
-from adjoint.costs import Cost, Roofline
+from adjoint.costs import Cost
 from adjoint.costs.planning import LAYOUTS, Plan
 from adjoint.costs.units import seconds
 from adjoint.interop.weights import bytes_told
@@ -29,14 +30,34 @@ def nbytes(told: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def layouts(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> Table:
-    """A column a layout; a dash where the network cannot have it, and why."""
-    plans: dict[str, Plan | None] = {}
+def asked(devices: int | None, memory: str | None, link: str | None) -> tuple[int, float | None, float | None] | None:
+    """(devices, memory of each, bandwidth between them); None where layouts are not asked for, else ValueError.
+
+    >>> asked(8, "80GB", None)
+    (8, 80000000000.0, None)
+    """
+    if devices is None:
+        if memory is not None or link is not None:
+            raise ValueError("cost: --memory and --link are of several devices; give --devices, too.")
+        return None
+    room, speed = (None if x is None else nbytes(x) for x in (memory, link))
+    return devices, room, speed
+
+
+def plans(found: Cost, devices: int, link: float | None = None) -> dict[str, Plan | None]:
+    """The plan of each layout; None where the network has too few blocks for it."""
+    made: dict[str, Plan | None] = {}
     for layout in LAYOUTS:
         try:
-            plans[layout] = found.plan(devices, layout, link=link)
+            made[layout] = found.plan(devices, layout, link=link)
         except ValueError:
-            plans[layout] = None
+            made[layout] = None
+    return made
+
+
+def layouts(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> Table:
+    """A column a layout; a dash where the network cannot have it, and why."""
+    made = plans(found, devices, link)
     lines: dict[str, Callable[[Plan], str]] = {
         "weights": lambda plan: bytes_told(plan.weights),
         "gradients": lambda plan: bytes_told(plan.gradients),
@@ -55,28 +76,17 @@ def layouts(found: Cost, devices: int, memory: float | None = None, link: float 
     for layout in LAYOUTS:
         table.add_column(layout, justify="right", no_wrap=True)
     for name, told in lines.items():
-        table.add_row(name, *["–" if plan is None else told(plan) for plan in plans.values()])
-    if None in plans.values():
+        table.add_row(name, *["–" if plan is None else told(plan) for plan in made.values()])
+    if None in made.values():
         table.caption = "–: the network has too few blocks for as many devices"
     return table
 
 
-def expected(found: Cost) -> Text:
-    """What a step takes at least on this machine, and what each pass waits for."""
-    line = Roofline.remembered()
-    if line is None:
-        return Text("time on this machine: not measured yet; `adjoint doctor` does", "dim")
-    try:
-        told = found.predicted(line)
-    except ValueError as error:
-        return Text(str(error), "dim")
-    waiting = sum(
-        line.seconds(x.forward, found.dtype) for x in found.operations
-        if told.bounds.get((x.component, x.function)) == "memory"
-    )  # fmt: skip
-    share = waiting / told.forward if told.forward else 0.0
-    return Text.assemble(
-        ("on this machine, at least  ", "bold cyan"),
-        f"forward {seconds(told.forward)}, backward {seconds(told.backward)}, AdamW {seconds(told.step)}",
-        (f"\n  forward: {share:.0%} of it bound by memory, {1 - share:.0%} by compute", "dim"),
-    )
+def figures(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> dict[str, Any]:
+    """The plans as numbers by name, for JSON; null where the network cannot have a layout."""
+
+    def told(plan: Plan) -> dict[str, Any]:
+        fits = {} if memory is None else {"fits": plan.fits(memory)}
+        return {**asdict(plan), "memory": plan.memory, **fits}
+
+    return {layout: None if plan is None else told(plan) for layout, plan in plans(found, devices, link).items()}

@@ -11,7 +11,7 @@ from adjoint.arrays.shapes import count
 from adjoint.costs.passes import Pass, Spending, backward_of, learns, variables
 from adjoint.inspection.watching import evaluated, watch
 from adjoint.interop.sections import source_name
-from adjoint.nn.layers import Sequential
+from adjoint.nn.layers import Linear, Sequential
 from adjoint.nn.module import Module, count_parameters
 
 PROJECTIONS, SCORES, FEED_FORWARD = "attention projections", "attention scores", "feed-forward"
@@ -21,7 +21,7 @@ COMPONENTS = (PROJECTIONS, SCORES, FEED_FORWARD, CONVOLUTIONS, NORMS, EMBEDDINGS
 _HEADS = re.compile(r"^(lm_head|cls|classifier|pooler|score|qa_outputs|head|fc|(vit|bert|roberta)\.pooler)(\.|$)")
 _EMBEDDED = re.compile(r"(^|\.)(wte|wpe|shared|\w*embed\w*)(\.|$)", re.IGNORECASE)
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
-_PRODUCTS = ("linear", "affine", "weight_product")  # with weights: in an attention the projections
+_PRODUCTS = ("linear", "quantized_linear", "affine", "weight_product")  # with weights: in an attention the projections
 _SUMS = ("add", "subtract")  # around other modules: what joins them
 
 
@@ -152,7 +152,11 @@ def _parted(call: Call, own: Spending, transformer: bool) -> list[tuple[str, Spe
     if not attends:
         return [(OTHER, sums), (FEED_FORWARD, rest)]
     linear = rest.only(lambda name: name in _PRODUCTS)
-    return [(OTHER, sums), (PROJECTIONS, linear), (PROJECTIONS if kind == "Linear" else SCORES, rest - linear)]
+    return [
+        (OTHER, sums),
+        (PROJECTIONS, linear),
+        (PROJECTIONS if isinstance(call.module, Linear) else SCORES, rest - linear),
+    ]
 
 
 def _attends(call: Call) -> bool:

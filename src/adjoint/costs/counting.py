@@ -23,13 +23,11 @@ from adjoint.costs.memory import Alive, Memory, alive, checkpointed
 from adjoint.costs.passes import Pass, Spending, backward_of, variables
 from adjoint.costs.planning import Block, Plan, plan
 from adjoint.costs.roofline import Operation, Predicted, Roofline, predicted
-from adjoint.costs.subjects import example, laid_out, longest
+from adjoint.costs.subjects import example, laid_out, longest, shaped
 from adjoint.errors import TraceError
-from adjoint.inspection.watching import evaluated
-from adjoint.nn.module import Module, count_parameters, to
+from adjoint.nn.module import Module, count_parameters
 from adjoint.optim import AdamW
 from adjoint.trees import Structure, differentiable
-from adjoint.trees import map as tree_map
 
 if TYPE_CHECKING:
     from adjoint.models.config import Config
@@ -142,7 +140,7 @@ def cost(
     >>> aj.cost(llama, batch=1, seq=128).forward.multiply_adds
     850000871424
     """
-    net = _shaped(laid_out(model, dtype), dtype if isinstance(model, Module) else None)
+    net = shaped(laid_out(model, dtype), dtype if isinstance(model, Module) else None)
     if x is None:
         args = example(net, batch, seq)
     elif batch is not None or seq is not None:
@@ -190,13 +188,6 @@ def cost(
     if x is None and "int" in str(args[0].dtype):
         found.__dict__["_grown"] = grown
     return found
-
-
-def _shaped(net: Module, dtype: Any) -> Module:
-    """The network in evaluation mode with arrays that only have shapes; tied weights stay one array."""
-    shapes: dict[int, Any] = {}
-    made: Module = tree_map(lambda w: shapes.setdefault(id(w), like(w)), evaluated(net))
-    return made if dtype is None else to(made, dtype=dtype)
 
 
 def _counted(net: Module, of: str, batch: int, seq: int) -> dict[str, int]:

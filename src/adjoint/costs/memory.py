@@ -116,11 +116,16 @@ def alive(f: Callable[..., Any], primals: Sequence[Any]) -> Alive:
             kept = tally.live_bytes
         del run
     with count() as tally:
-        value_and_grad(lambda *given: _summed(f(*given)), tuple(range(len(primals))))(*primals)
+        value_and_grad(lambda *given: summed(f(*given)), tuple(range(len(primals))))(*primals)
     return Alive(kept, tally.peak_bytes)
 
 
-def _summed(y: Any) -> Array:
-    """A number that depends on every floating array of a network's value."""
+def summed(y: Any) -> Array:
+    """A number that depends on every floating array of a network's value.
+
+    >>> import numpy as np
+    >>> summed({"logits": np.ones((2, 3)), "tokens": np.array([7])})
+    np.float64(6.0)
+    """
     first, *others = [total(part) for part in flatten(y)[0] if differentiable(part)]
     return functools.reduce(operator.add, others, first)

@@ -120,7 +120,8 @@ class Predicted:
     """Seconds of a step on a roofline: the sum over `Operation`s, each bound by memory or by compute.
 
     `components` has (forward, backward) seconds of each; `bounds` what each function of a component waits for in the
-    forward pass. Nothing is lost between operations, so that a real machine takes longer.
+    forward pass, `waiting` the share of that pass's time in which memory bounds. Nothing is lost between operations, so
+    that a real machine takes longer.
 
     >>> import adjoint as aj
     >>> found = aj.cost(aj.nn.Linear(3, 2), (5, 3)).predicted(Roofline("toy", {"float32": 1.0}, 1000.0))
@@ -133,6 +134,7 @@ class Predicted:
     step: float
     components: Mapping[str, tuple[float, float]]
     bounds: Mapping[tuple[str, str], str]
+    waiting: float = 0.0
 
     @property
     def training(self) -> float:
@@ -152,13 +154,16 @@ def predicted(found: Cost, line: Roofline, dtype: str | None = None) -> Predicte
     kind = dtype or found.dtype
     components: dict[str, tuple[float, float]] = {}
     bounds: dict[tuple[str, str], str] = {}
+    waiting = 0.0
     for x in found.operations:
         forward, backward = components.get(x.component, (0.0, 0.0))
         components[x.component] = (forward + line.seconds(x.forward, kind), backward + line.seconds(x.backward, kind))
         if x.forward.flops or x.forward.bytes:
-            bounds[x.component, x.function] = line.bound(x.forward, kind)
+            bounds[x.component, x.function] = bound = line.bound(x.forward, kind)
+            waiting += line.seconds(x.forward, kind) if bound == "memory" else 0.0
     sums = [math.fsum(pair[k] for pair in components.values()) for k in (0, 1)]
-    return Predicted(sums[0], sums[1], line.seconds(found.step, kind), components, bounds)
+    share = waiting / sums[0] if sums[0] else 0.0
+    return Predicted(sums[0], sums[1], line.seconds(found.step, kind), components, bounds, share)
 
 
 def processor() -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adjoint.arrays.shapes import ShapeArray
+from adjoint.arrays.shapes import ShapeArray, like
+from adjoint.inspection.watching import evaluated
 from adjoint.nn import init
-from adjoint.nn.module import Module
+from adjoint.nn.module import Module, to
+from adjoint.trees import map as tree_map
 
 if TYPE_CHECKING:
     from adjoint.models.config import Config
@@ -32,6 +34,18 @@ def laid_out(model: Module | Config, dtype: Any = None) -> Module:
     with init.only_shapes():
         net: Module = from_config(config, dtype=dtype or "float32")
     return net
+
+
+def shaped(net: Module, dtype: Any = None) -> Module:
+    """The network in evaluation mode with arrays that only have shapes; tied weights stay one array.
+
+    >>> import adjoint as aj
+    >>> shaped(aj.nn.Linear(3, 2), "float16").weight
+    ShapeArray((2, 3), float16)
+    """
+    shapes: dict[int, Any] = {}
+    made: Module = tree_map(lambda w: shapes.setdefault(id(w), like(w)), evaluated(net))
+    return made if dtype is None else to(made, dtype=dtype)
 
 
 def limit(net: Module) -> int | None:

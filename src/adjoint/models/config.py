@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
+from adjoint.models.published import PUBLISHED
 from adjoint.nn.layers import Rng
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def from_config(config: Config, *, dtype: Any = "float32", rng: Rng = None, ignore: Collection[str] = ()) -> Any:
-    """The network that a configuration describes, a dict or the path of a `config.json` or of its folder.
+    """The network that a configuration describes, a dict or what `read_config` reads.
 
     Parameters have Hugging Face's names and start at random (`load_checkpoint` brings trained ones); inside
     `aj.nn.init.only_shapes()` networks of any size are laid out at once. The network is in evaluation mode, as trained
@@ -100,23 +101,30 @@ def from_config(config: Config, *, dtype: Any = "float32", rng: Rng = None, igno
     module, _, function = ARCHITECTURES[kind].partition(":")
     net = getattr(import_module(module), function)(fields, dtype, rng)
     fields.finish()
-    if not isinstance(config, Mapping) and hasattr(net, "stop"):
+    if not isinstance(config, Mapping) and hasattr(net, "stop") and Path(config).exists():
         _generation(net, Path(config))
     return net.eval()
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The fields of a `config.json`, given its path or that of its folder.
+    """The fields of a `config.json`, given its path or that of its folder, or the name of a published model.
 
-    Raises FileNotFoundError, and ValueError for a file that is no JSON object, or one of more than 16 MiB.
+    Names are those of `adjoint.models.published`; a file or folder of that name goes before it. Raises
+    FileNotFoundError, and ValueError for a file that is no JSON object, or one of more than 16 MiB.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "config.json"
     >>> _ = path.write_text('{"model_type": "gpt2"}')
     >>> read_config(path.parent)
     {'model_type': 'gpt2'}
+    >>> read_config("gpt2-xl")["n_layer"]
+    48
     """
-    path = Path(path)
+    name, path = path, Path(path)
+    if isinstance(name, str) and not path.exists():
+        if name in PUBLISHED:
+            return dict(PUBLISHED[name])
+        raise FileNotFoundError(f"{name}: no such file or folder, and none of {', '.join(PUBLISHED)}.")
     if path.is_dir():
         path = path / "config.json"
     if path.stat().st_size > FILE_LIMIT:
