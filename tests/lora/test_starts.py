@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import adjoint as aj
-from adjoint.errors import ShapeError
+from adjoint.errors import CheckpointError, ShapeError
 from tests.lora.peft_peers import close
 
 RNG = np.random.default_rng(0)
@@ -114,3 +115,12 @@ def test_a_start_from_a_tied_weight_is_refused() -> None:
     net = aj.models.GPT(11, 8, 1, 2, 6, rng=0)
     with pytest.raises(ValueError, match="tied to another"):
         aj.lora.add(net, 2, targets=["lm_head"], init="pissa")
+
+
+def test_a_start_from_a_weight_that_is_packed_is_refused(tmp_path: Path) -> None:
+    aj.lora.save(aj.lora.add(aj.nn.MLP((64, 64), rng=0), 2, init="pissa"), tmp_path)
+    net = aj.quantize(aj.nn.MLP((64, 64), rng=0))
+    before = repr(net)
+    with pytest.raises(CheckpointError, match="that of 0 is quantized or reparametrized"):
+        aj.lora.load(net, tmp_path)
+    assert repr(net) == before
