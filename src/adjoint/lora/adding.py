@@ -13,6 +13,7 @@ from adjoint.arrays.dispatch import Array, is_array
 from adjoint.lora import initial
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
 from adjoint.lora.layers import Adapted, adapted, cast, layers
+from adjoint.lora.placing import replace
 from adjoint.lora.targets import Target, by_pattern, check_patterns, chosen, matches
 from adjoint.lora.using import names, remove, use
 from adjoint.nn import init as begin
@@ -200,9 +201,6 @@ def _whole(net: Module, also: list[Target], found: Mapping[str, Any]) -> list[st
     return result
 
 
-# In place
-
-
 def freeze(net: Module, whole: Iterable[str] = (), biases: str = "none") -> None:
     """Exclude all arrays from gradients but those of adapters and of the modules named.
 
@@ -240,55 +238,3 @@ def _bare(value: Any) -> bool:
         return False
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return all(_bare(part) for part in parts)
-
-
-def replace(net: Any, new: Mapping[str, Any]) -> Any:
-    """The network with other modules at dotted names; ties go on with the arrays of their base layers.
-
-    >>> import adjoint as aj
-    >>> replace(aj.nn.MLP((2, 3, 1)), {"1": aj.nn.Tanh()})[1]
-    Tanh()
-    """
-    for name, module in new.items():
-        net = _placed(net, name.split(".") if name else [], module)
-    wrapped = {name: "base_layer." for name, module in new.items() if isinstance(module, Adapted)}
-    unwrapped = {f"{name}.base_layer": "" for name, module in new.items() if not isinstance(module, Adapted)}
-    for path, module in net.named_modules():
-        if module._ties and not isinstance(module, Adapted):
-            start = f"{path}." if path else ""
-            renamed = tuple(
-                (_renamed(start, a, wrapped, unwrapped), _renamed(start, b, wrapped, unwrapped))
-                for a, b in module._ties
-            )
-            if renamed != module._ties:
-                module.__dict__["_ties"] = renamed
-                module.__dict__["_form"] = None
-    return net
-
-
-def _placed(value: Any, path: list[str], new: Any) -> Any:
-    if not path:
-        return new
-    head, *rest = path
-    if isinstance(value, Module):
-        setattr(value, head, _placed(value.__dict__[head], rest, new))
-    elif isinstance(value, dict):
-        key = next(k for k in value if str(k) == head)
-        value[key] = _placed(value[key], rest, new)
-    elif isinstance(value, list):
-        value[int(head)] = _placed(value[int(head)], rest, new)
-    else:
-        return type(value)([_placed(v, rest, new) if i == int(head) else v for i, v in enumerate(value)])
-    return value
-
-
-def _renamed(start: str, name: str, wrapped: Mapping[str, str], unwrapped: Mapping[str, str]) -> str:
-    for layer, inner in wrapped.items():
-        local = layer.removeprefix(start)
-        if layer.startswith(start) and name.startswith(f"{local}.") and not name.startswith(f"{local}.base_layer."):
-            return f"{local}.{inner}{name.removeprefix(f'{local}.')}"
-    for layer in unwrapped:
-        local = layer.removeprefix(start)
-        if layer.startswith(start) and name.startswith(f"{local}."):
-            return f"{local.removesuffix('.base_layer')}.{name.removeprefix(f'{local}.')}"
-    return name

@@ -12,9 +12,10 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.errors import ShapeError
 from adjoint.lora.adapters import LoRA
-from adjoint.lora.adding import installed, replace, width
+from adjoint.lora.adding import installed, width
 from adjoint.lora.initial import shapes
 from adjoint.lora.layers import Adapted, adapted, layers
+from adjoint.lora.placing import replace
 from adjoint.maps.flat import to_numpy
 from adjoint.maps.spectra.truncation import Truncated, check_wish, share_kept, truncated
 from adjoint.nn.module import Module, to

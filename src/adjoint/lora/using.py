@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from adjoint.arrays.dispatch import is_array
 from adjoint.lora.adapters import DoRA
 from adjoint.lora.initial import RESIDUAL
-from adjoint.lora.layers import Adapted, adapted_layers
+from adjoint.lora.layers import Adapted, adapted_layers, layers
+from adjoint.lora.placing import replace
 from adjoint.nn.module import Module
 
 M = TypeVar("M", bound=Module)
@@ -160,9 +161,6 @@ def remove(net: Any, name: str | None = None) -> Any:
       (2): Linear(in_features=3, out_features=1)
     )
     """
-    from adjoint.lora.adding import replace
-    from adjoint.lora.layers import layers
-
     found = _found("remove", net)
     if name is not None and name not in names(net):
         raise KeyError(f"lora.remove: there is no adapter {name!r}, only {', '.join(names(net))}.")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from adjoint.arrays.dispatch import is_array
-from adjoint.lora.adding import replace
 from adjoint.lora.layers import Adapted, layers
+from adjoint.lora.placing import replace
 from adjoint.lora.targets import Target, chosen
 from adjoint.nn.layers import Linear
 from adjoint.nn.module import Module
