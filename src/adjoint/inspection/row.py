@@ -41,7 +41,8 @@ class Row:
     `adjoint.inspection.tails.power_law`), fitted to `tail` values. `randomness` is the distance to the Marchenko-Pastur
     law (see `adjoint.inspection.tails.marchenko_pastur`), `random` whether it is that of a random matrix. NaN stands
     for what cannot be told. Where there are `nans` or `infs`, no spectrum is computed. `spectrum` has up to 64 pairs
-    (k, σ_k) of the curve to six digits, k from 1 to min(rows, columns), spaced evenly in log k.
+    (k, σ_k) of the curve to six digits, k from 1 to min(rows, columns), spaced evenly in log k. `nf4_error` and
+    `int8_error` are ‖Ŵ - W‖/‖W‖ (Frobenius) if it were stored so: see `adjoint.inspection.storage.errors`.
 
     **A convolution** is judged as an operator: `rank` to `k99`, `spectrum`, `method` and the bounds are of the map
     `operator` (rows, columns) on a torus, that is with an input of the sides `torus` that goes on at its other side,
@@ -91,6 +92,8 @@ class Row:
     padded_norm: float = UNKNOWN
     reshaped_norm: float = UNKNOWN
     reshaped_k99: int | None = None
+    nf4_error: float = UNKNOWN
+    int8_error: float = UNKNOWN
 
     @property
     def parameters(self) -> int:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from adjoint.inspection.kernels import measured_kernel, symbol, work
 from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
+from adjoint.inspection.storage import errors
 from adjoint.inspection.weight import Stopped, measured, row, working_bytes
-from adjoint.interop.entries import dtype_of
+from adjoint.maps.spectra.gram import IN_PLACE
 
 SMALL = 1 << 28  # bytes that may be taken whatever the model's size
 INTERRUPTED = "interrupted before it was examined"
@@ -90,7 +92,7 @@ class Work:
         return True
 
     def _run_together(self, parts: list[Part], jobs: int, advance: Advance) -> None:
-        with single(), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
+        with single(), _scipy(parts), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
             waiting: dict[Future[Any], Part] = {pool.submit(self._examine, x): x for x in parts}
             try:
                 while waiting:
@@ -132,6 +134,7 @@ class Work:
                 self.known.add(source.name)
                 return known
         told = measured_kernel(array, sliding, self._stop.is_set) if sliding else measured(array, self._stop.is_set)
+        told |= errors(array) if "sigma_max" in told else {}
         result = row(source.name, source.kind, source.shape, source.dtype, told, source.tied)
         if self.where is not None:
             remembered.keep(self.where, key, result.as_dict())
@@ -168,12 +171,22 @@ def _working(part: Part) -> int:
     if isinstance(part, Heads):
         return of_heads.working_bytes(part)
     kernel = of_kernel.working_bytes(part.shape, part.sliding) if part.sliding else 0
-    return max(kernel, working_bytes(*part.matrix, dtype_of(part.dtype)))
+    return max(kernel, working_bytes(*part.matrix, part.numbers))
 
 
 def _nbytes(source: Source) -> int:
     m, n = source.matrix
-    return m * n * dtype_of(source.dtype).itemsize
+    return m * n * source.numbers.itemsize
+
+
+def _scipy(parts: list[Part]) -> AbstractContextManager[Any]:
+    """One thread for SciPy's BLAS, too, where it is going to be called; it is not imported for nothing."""
+    if not any(isinstance(x, Source) and min(x.matrix) > IN_PLACE for x in parts):
+        return nullcontext()
+    import_module("scipy.linalg")  # its BLAS is found only where it is loaded
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, "blas")
 
 
 @contextmanager

@@ -26,9 +26,14 @@ ATTENTION = re.compile(
 )
 
 
+UNPACKED = "float32"  # what quantized weights are unpacked to
+
+
 @dataclass(frozen=True)
 class Source:
     """A weight before it is looked at: `read()` gives its numbers, of `dtype`; `tied` are its other names.
+
+    A quantized weight has its format as dtype, such as "nf4", and its numbers unpacked.
 
     `sliding` says how the kernel of a convolution slides; None for what is no kernel.
     """
@@ -45,6 +50,11 @@ class Source:
     def matrix(self) -> tuple[int, int]:
         """(rows, columns): the first axis by all others."""
         return self.shape[0], math.prod(self.shape[1:])
+
+    @property
+    def numbers(self) -> np.dtype[Any]:
+        """The dtype of what is read."""
+        return dtype_of(self.dtype if is_floating(self.dtype) else UNPACKED)
 
 
 @dataclass
@@ -123,9 +133,15 @@ def _of_module(model: Any) -> Iterator[Found]:
     slid = of_graph(model)
     torch = type(model).__module__.partition(".")[0] != "adjoint" and hasattr(model, "register_forward_hook")
     options = {"remove_duplicate": False} if torch else {}
+    packs = {name: module for name, module in owners.items() if getattr(module, "packed_parameters", 0)}
+    for name, pack in packs.items():
+        told = f"{name.rpartition('.')[0]}.weight".removeprefix(".")
+        yield told, pack, _kind(told, "", pack.shape), False, _reading_packed(pack), None
     for group, buffer in ((model.named_parameters, False), (model.named_buffers, True)):
         for name, x in group(**options):
             owner, shape = owners.get(name.rpartition(".")[0]), _shape(x)
+            if name.rpartition(".")[0] in packs:
+                continue
             kind = _kind(name, "" if owner is None else type(owner).__name__, shape)
             yield name, x, kind, buffer, _reading(x), slid.get(name) or of_module(owner, shape)
 
@@ -160,6 +176,8 @@ def _why_not(x: Any, shape: tuple[int, ...], dtype: str, buffer: bool) -> str:
     """Why an array is no row of the report, or nothing."""
     if buffer:
         return "a buffer: it is not learned"
+    if getattr(x, "packed_parameters", 0):
+        x, dtype = x.codes, UNPACKED
     if not is_floating(dtype):
         return f"{dtype or type(x).__name__}: no floating numbers" + _quantized(dtype, shape)
     if len(shape) < 2:
@@ -189,6 +207,10 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 def _reading(x: Any) -> Callable[[], np.ndarray]:
     return lambda: to_numpy(x)
+
+
+def _reading_packed(x: Any) -> Callable[[], np.ndarray]:
+    return lambda: to_numpy(x.dequantize(UNPACKED))
 
 
 def _nbytes(x: Any, size: int, dtype: str) -> int:

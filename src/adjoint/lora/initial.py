@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, backend
+from adjoint.arrays.dispatch import Array, backend, is_array
 from adjoint.errors import ShapeError
 from adjoint.lora.adapters import AdaLoRA, DoRA
 from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, is_index, observer
@@ -156,6 +156,11 @@ def check(kind: str, layer: Adapted, name: str, rank: int) -> None:
     if kind not in ("zeros", "gaussian") and not isinstance(layer, AdaptedLinear):
         raise ValueError(
             f"lora.add: init={kind!r} is for linear layers, and {name} is {type(layer.base_layer).__name__}."
+        )
+    if kind in RESIDUAL and not is_array(layer.base_layer.__dict__.get("weight")):
+        raise ValueError(
+            f"lora.add: init={kind!r} leaves another base weight, and that of {name} is quantized or reparametrized: "
+            "add the adapters to the plain network, then aj.quantize it."
         )
     if kind == "orthogonal" and rank % 2:
         raise ValueError(f"lora.add: init='orthogonal' takes an even rank, not {rank} for {name}.")

@@ -87,6 +87,7 @@ class Module:
     _buffers: Mapping[str, bool] = MappingProxyType({})
     _ties: Ties = ()
     training: bool = True
+    packed_parameters = 0  # how many numbers its buffers store in fewer bits: see `adjoint.quantization`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -479,9 +480,12 @@ def apart(net: Any) -> Any:
 def count_parameters(module: Any) -> int:
     """The number of entries in all parameters of a tree (buffers are none), one that appears twice counted once.
 
+    Quantized weights count as the numbers that they stand for.
+
     >>> import adjoint as aj
-    >>> aj.nn.count_parameters(aj.nn.Linear(3, 2))
-    8
+    >>> aj.nn.count_parameters(aj.nn.Linear(3, 2)), aj.nn.count_parameters(aj.quantize(aj.nn.Linear(3, 2)))
+    (8, 8)
     """
     unique = {id(x): x for _, x, role in _arrays("", module) if role == PARAMETER}
-    return sum(int(np.prod(x.shape)) for x in unique.values())
+    packed = {id(x): x.packed_parameters for _, part in _children("", module) for _, x in part.named_modules()}
+    return sum(int(np.prod(x.shape)) for x in unique.values()) + sum(packed.values())

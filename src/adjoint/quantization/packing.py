@@ -54,9 +54,19 @@ class Quantized(Module):
         return self.nested_absmax is not None
 
     @property
+    def dtype(self) -> str:
+        """The format."""
+        return self.format
+
+    @property
     def size(self) -> int:
         """How many numbers it stands for."""
         return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def packed_parameters(self) -> int:  # type: ignore[override]
+        """`size`."""
+        return self.size
 
     @property
     def nbytes(self) -> int:

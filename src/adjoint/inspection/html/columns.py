@@ -122,6 +122,10 @@ WEIGHTS = (
     Column("tail", "tail", "How many values the exponent α was fitted to.", True),
     Column("randomness", "distance", "Kolmogorov distance of σ² to the law of Marchenko and Pastur.", True),
     Column("random", "random", "Whether the spectrum is that of a random matrix: no alarm, but nothing learned shows."),
+    Column("nf4_error", "as NF4", "‖Ŵ − W‖/‖W‖ if it were stored in NF4: 4 bits, blocks of 64, scales quantized too."),
+    Column(
+        "int8_error", "as int8", "‖Ŵ − W‖/‖W‖ if it were stored in int8: a scale and a zero point for each row.", True
+    ),
     Column("zero_rows", "zero rows", "Rows of zeros: outputs that are always the same.", True),
     Column("zero_columns", "zero columns", "Columns of zeros: inputs that are never seen.", True),
     Column("repeated_rows", "repeated rows", "Rows that repeat an earlier one.", True),

@@ -1,0 +1,28 @@
+"""What a weight would lose if it were stored in fewer bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FORMATS = {"nf4_error": "nf4", "int8_error": "int8"}
+
+
+def errors(array: np.ndarray) -> dict[str, float]:
+    """‖Ŵ - W‖/‖W‖ for Ŵ stored as NF4 and as int8, as `aj.quantize(array, …)` stores it; of all numbers, none drawn.
+
+    NF4 has blocks of 64 over the array in row-major order and scales that are quantized themselves, int8 a scale and a
+    zero point for each row of the matrix of the first axis by all others. Nothing is lost of an array of zeros.
+
+    >>> found = errors(np.random.default_rng(0).standard_normal((64, 64)))
+    >>> {name: round(error, 4) for name, error in found.items()}
+    {'nf4_error': 0.092, 'int8_error': 0.0052}
+    """
+    from adjoint.quantization import quantize
+
+    x = array.reshape(len(array), -1)
+    top = float(np.abs(x).max(initial=0.0))
+    if not top:
+        return dict.fromkeys(FORMATS, 0.0)
+    # of size 1, which changes no code: so that squares neither overflow nor vanish
+    x = x if 1e-15 < top < 1e15 else x / np.asarray(top, x.dtype)
+    return {name: quantize(x, format).error(x) for name, format in FORMATS.items()}
