@@ -43,16 +43,19 @@ from adjoint.vectorized import vmap
 if TYPE_CHECKING:
     from adjoint import lora, models, quantization
     from adjoint.quantization import quantize
+    from adjoint.slim import factorize
 else:
 
     def __getattr__(name: str) -> Any:
-        """The architectures, low-rank adaptation and quantization, which load when first used."""
+        """The architectures, low-rank adaptation, quantization and slimming, which load when first used."""
         from importlib import import_module
 
         if name in ("lora", "models", "quantization"):
             return import_module(f"adjoint.{name}")
         if name == "quantize":
             return import_module("adjoint.quantization").quantize
+        if name == "factorize":
+            return import_module("adjoint.slim").factorize
         raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
 
 
@@ -71,6 +74,7 @@ __all__ = [  # noqa: PLE0604
     "cost",
     "data",
     "diff",
+    "factorize",
     "fit",
     "ggn",
     "grad",
