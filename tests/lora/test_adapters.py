@@ -113,6 +113,10 @@ def test_dora_takes_its_norm_from_small_products() -> None:
     adapter = aj.lora.DoRA(RNG.standard_normal((3, 6)), RNG.standard_normal((4, 3)), 5.0, magnitude=np.ones(4))
     W = RNG.standard_normal((4, 6))
     np.testing.assert_allclose(adapter.norm(W), np.linalg.norm(W + adapter.delta(), axis=1), rtol=1e-14)
+    dead = aj.nn.Linear(6, 4, dtype="float64", rng=0)
+    dead.weight[2] = 0.0
+    expected = dead(X)
+    np.testing.assert_allclose(aj.lora.add(dead, 2, dora=True)(X), expected, rtol=1e-14)
 
 
 # Merged, switched, added

@@ -88,21 +88,21 @@ class DoRA(LoRA):
         super().__init__(*arrays, **options)
         self.lora_magnitude_vector = magnitude
 
-    def norm(self, W: Array, product: Array | None = None) -> Array:
+    def norm(self, W: Array) -> Array:
         """‖W + s B A‖ of every row of a matrix (out, in), from products with r columns alone, as a constant.
 
-        ‖w + s b A‖² = ‖w‖² + 2 s ⟨b, w Aᵀ⟩ + s² ⟨b, b (A Aᵀ)⟩ for the rows w of W and b of B; `product` is W Aᵀ.
+        ‖w + s b A‖² = ‖w‖² + 2 s ⟨b, w Aᵀ⟩ + s² ⟨b, b (A Aᵀ)⟩ for the rows w of W and b of B.
         """
-        A, B = (stop_gradient(x) for x in self.factors())
-        W = stop_gradient(W)
-        small = xp.linear(W, A) if product is None else product
+        W, A, B = (stop_gradient(x) for x in (W, *self.factors()))
         s = self.scale
-        squares = xp.sum(xp.square(W), -1) + xp.sum(B * (2.0 * s * small + s * s * xp.matmul(B, xp.linear(A, A))), -1)
-        return xp.sqrt(xp.maximum(squares, 0.0))
+        change = xp.dot(B, 2.0 * s * xp.linear(W, A) + s * s * xp.matmul(B, xp.linear(A, A)))
+        own = xp.einsum("oi,oi->o", W, W)  # which forms no array of W's size
+        return xp.sqrt(xp.maximum(own + change, 0.0))
 
     def factor(self, W: Array) -> Array:
-        """m/‖W + s B A‖ (out,): what the rows of W + s B A are multiplied by."""
-        return xp.reshape(self.lora_magnitude_vector, (-1,)) / self.norm(W)
+        """m/‖W + s B A‖ (out,): what the rows of W + s B A are multiplied by; rows of zeros stay."""
+        norm = self.norm(W)
+        return xp.reshape(self.lora_magnitude_vector, (-1,)) / xp.where(xp.equal(norm, 0.0), 1.0, norm)
 
 
 class AdaLoRA(LoRA):
