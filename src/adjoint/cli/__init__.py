@@ -340,14 +340,24 @@ def _generate(
 
 @app.command("doctor")
 def _doctor(
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves", help="Measure loops against products, growing batches, forward against backward, GPU, too."
+        ),
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves: a .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
     """Tell what this machine offers, what the library gets of it, and what to mend; about five seconds."""
-    from adjoint.cli.doctor import doctor, examine
-
-    if as_json:
-        typer.echo(json.dumps(examine(), indent=2))
-        return
     from rich.console import Console
 
-    doctor(Console())
+    from adjoint.cli.doctor import doctor
+
+    try:
+        facts = doctor(Console(quiet=as_json), curves, plot)
+    except ValueError as error:
+        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
@@ -18,15 +19,35 @@ from adjoint.costs.roofline import Roofline, processor
 from . import machine, measurements
 from .advice import POOR, count, remedies
 from .machine import Facts
+from .speeds import as_dict, speeds
 
 DTYPES = ("float32", "float64")
 
 
-def doctor(console: Console) -> Facts:
-    """Examine the machine, print the screen, and return all figures as `examine` does; about five seconds."""
+def doctor(console: Console, curves: bool = False, plot: Path | None = None) -> Facts:
+    """Examine the machine, print the screen, and return all figures as `examine` does; about five seconds.
+
+    With `curves`, or a file for their `plot`, what `speeds` measures stands below, which takes half a minute. Raises
+    ValueError and OSError for a plot that cannot be written.
+    """
+    if plot is not None:
+        from .speeds_shown import check
+
+        check(plot)
+    found = None
     with console.status("Looking at the machine") as status:
         facts = examine(lambda step: status.update(f"Measuring {step}"))
+        if curves or plot is not None:
+            found = speeds(roofline(facts), lambda step: status.update(f"Measuring {step}"))
+            facts["curves"] = as_dict(found)
     console.print(screen(facts))
+    if found is not None:
+        from .speeds_shown import draw, tables
+
+        console.print("", tables(found), sep="\n")
+        if plot is not None:
+            draw(found, plot)
+            console.print(Text(f"drawn to {plot}", "dim"), soft_wrap=True)
     return facts
 
 
