@@ -12,7 +12,7 @@ import typer
 
 app = typer.Typer(
     name="lora",
-    help="Low-rank adaptation: train an adapter, or extract one from a fine-tuned model.",
+    help="Low-rank adaptation: plan the ranks, train an adapter, compare ways to, extract one.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -36,6 +36,32 @@ def _extract(
 
     with mendable():
         extracted(Console(), base, tuned, to, rank, energy, every)
+
+
+@app.command("plan")
+def _plan(
+    model: Annotated[str, typer.Argument(help=f"What to adapt: {MODEL}.", metavar="MODEL")],
+    budget: Annotated[
+        int | None, typer.Option(help="Parameters that may learn: else what rank 8 everywhere takes.")
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="Examples as `train` takes them, so that ranks follow the loss's gradients.", metavar="FILE"),
+    ] = None,
+    targets: Annotated[
+        list[str] | None, typer.Option(help="A layer's name, the end of it or a glob; may be given several times.")
+    ] = None,
+    seq: Annotated[int, typer.Option(min=2, help="Tokens of an example of text.")] = 128,
+    every: Annotated[bool, typer.Option("--all", help="A line for every layer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
+) -> None:
+    """Tell which rank each layer's adapter is worth, what training then costs, and the LoraConfig to paste."""
+    from rich.console import Console
+
+    from adjoint.cli.planned import planned
+
+    with mendable():
+        planned(Console(), model, budget, sample, tuple(targets or ()), seq, every, as_json)
 
 
 class Methods(StrEnum):
@@ -97,6 +123,44 @@ def _train(
             told = "the same command with --resume goes on" if begun else "no step was taken and nothing written"
             typer.echo(f"interrupted; {told}", err=True)
             raise typer.Exit(130) from None
+
+
+class Tasks(StrEnum):
+    """What is learned anew."""
+
+    digits = "digits"
+    text = "text"
+
+
+@app.command("compare")
+def _compare(
+    task: Annotated[
+        Tasks,
+        typer.Option(
+            help="digits: 5 to 9, of a network that knows 0 to 4; text: Shakespeare, of one that tells stories."
+        ),
+    ] = Tasks.digits,
+    data: Annotated[
+        Path | None, typer.Option(help="MNIST's folder, or a text: else those in the folder that ADJOINT_DATA names.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="For text: the language model's folder, else stories260K in ADJOINT_DATA.")
+    ] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of each adapter.")] = 8,
+    alpha: Annotated[float, typer.Option(help="An adapter is multiplied by alpha/rank.")] = 16.0,
+    steps: Annotated[int | None, typer.Option(min=10, help="Of each run: 300, of text 100.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of networks, adapters and the order of the examples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw it, too: a .png, .svg or .pdf.", metavar="FILE")] = None,
+) -> None:
+    """Adapt a network to a new task by full fine-tuning, LoRA, DoRA, AdaLoRA and QLoRA, and tell what each costs.
+
+    Takes a minute or two. Each method gets the learning rate that suits it best, out of the same few.
+    """
+    from adjoint.cli.comparison_screen import show
+
+    with mendable():
+        show(task.value, data, model, rank, alpha, steps, seed, as_json, plot)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from adjoint.interop.checkpoints import save as save_weights
 from adjoint.interop.writing import write
 from adjoint.lora import adapted_layers, compact, save
 from adjoint.lora.methods import Prepared, prepare
-from adjoint.lora.targets import HEADS, chosen
+from adjoint.lora.targets import HEADS
 from adjoint.nn.module import Module, count_parameters
 from adjoint.optim import cosine
 from adjoint.training import Trained, evaluate, fit
@@ -155,13 +155,10 @@ def planned(train: Dataset, options: Options) -> tuple[Dataset, int, int]:
 def readied(net: Any, found: Task, options: Options, steps: int) -> Prepared:
     """The network with what is to learn: beside adapters the head of a classifier, which is new to these classes."""
     heads = tuple(_heads(net)) if found.metric is not None and options.method != "full" else ()
-    targets: Any = options.targets or None
-    if heads and targets is None:
-        targets = [name for name in chosen(net, None) if not name.startswith(tuple(f"{head}." for head in heads))]
     rate = options.lr or RATES.get(options.method, RATE)
     return prepare(
-        net, options.method, rank=options.rank, alpha=options.alpha, targets=targets, also=heads, steps=steps, lr=rate,
-        rng=options.seed,
+        net, options.method, rank=options.rank, alpha=options.alpha, targets=options.targets or None, also=heads,
+        steps=steps, lr=rate, rng=options.seed,
     )  # fmt: skip
 
 

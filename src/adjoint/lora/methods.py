@@ -13,7 +13,7 @@ from adjoint.lora import initial
 from adjoint.lora.adaptive import Allocator, orthogonality
 from adjoint.lora.adding import add
 from adjoint.lora.layers import adapted
-from adjoint.lora.targets import Target, chosen
+from adjoint.lora.targets import Target, chosen, matches
 from adjoint.nn.module import Module, apart, to
 from adjoint.optim.adam import AdamW
 from adjoint.trees import Structure
@@ -47,7 +47,8 @@ def prepare(
     """A copy of `net`, ready to be adapted by one of five methods; `net` stays as it is, and shares what is frozen.
 
     - "full": everything learns.
-    - "lora", "dora": adapters of this rank beside the `targets`, see `lora.add`.
+    - "lora", "dora": adapters of this rank beside the `targets`, see `lora.add`; unless named, those that it takes but
+      what `also` names, which learns whole.
     - "adalora": adapters that begin with half as many ranks again, as far as the layers have them, and are brought down
       to `rank` on average by an `Allocator` in the middle of the `steps`; half of `orthogonality` is the penalty.
     - "qlora": "lora" beside weights in NF4 (`aj.quantize`).
@@ -68,6 +69,9 @@ def prepare(
     if method == "full":
         net.unfreeze()
         return Prepared(apart(net), optimizer)
+    also = [also] if isinstance(also, (str, type)) else list(also)
+    if targets is None and also:
+        targets = _beside(net, also)
     options: dict[str, Any] = {"alpha": alpha, "targets": targets, "also": also, "rng": rng}
     if method == "adalora":
         start = min(rank + -(-rank // 2), *_most(net, targets))
@@ -134,8 +138,12 @@ def _most(net: Any, targets: Any) -> Iterable[int]:
 
 def _quantized(net: Any, targets: Any) -> Any:
     """The network with the weights of the targets in NF4."""
-    import adjoint
+    from adjoint.quantization import quantize  # which stands on the targets of this folder
 
-    if not hasattr(adjoint, "quantize"):
-        raise NotImplementedError("lora.prepare: qlora")
-    return adjoint.quantize(net, "nf4")
+    return quantize(net, "nf4", targets=targets)
+
+
+def _beside(net: Any, also: list[Target]) -> list[str]:
+    """The layers that `lora.add` adapts unless told, without those that learn whole."""
+    whole = [name for name, module in net.named_modules() if any(matches(target, name, module, net) for target in also)]
+    return [name for name in chosen(net, None) if not f"{name}.".startswith(tuple(f"{n}." for n in whole))]
