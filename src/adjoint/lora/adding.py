@@ -178,8 +178,8 @@ def stands_alone(net: Module, key: str, layer: Adapted, what: str) -> None:
     """Raise ValueError where the weight of a layer cannot be changed, or not without changing something else too."""
     if not is_array(layer.base_layer.__dict__.get("weight")):
         raise ValueError(
-            f"{what} leaves another base weight, and that of {key} is quantized or reparametrized: put the adapters "
-            "beside the plain network, then aj.quantize it."
+            f"{what} leaves another base weight, and that of {key} is quantized or reparametrized: add the adapters "
+            "to the plain network, then aj.quantize it."
         )
     if layer.adapters:
         raise ValueError(f"{what} changes the weight of {key}, beside which another adapter stands: remove that first.")

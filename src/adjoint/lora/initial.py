@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, backend, is_array
+from adjoint.arrays.dispatch import Array, backend
 from adjoint.errors import ShapeError
 from adjoint.lora.adapters import AdaLoRA, DoRA
-from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, is_index, observer
+from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, observer
 from adjoint.nn import init
 from adjoint.nn.module import Module
 
@@ -87,7 +87,7 @@ def from_inputs(net: Module, made: Mapping[str, tuple[Adapted, str]], sample: An
     seen: dict[int, tuple[int, Any, Any]] = {id(layer): (0, 0.0, None) for layer, _ in made.values()}
 
     def watching(layer: Adapted, x: Array) -> None:
-        if id(layer) not in seen or is_index(x):
+        if id(layer) not in seen:
             return
         X = np.asarray(backend(type(x)).to_numpy(x), "float64").reshape(-1, x.shape[-1])
         if len(X):
@@ -110,9 +110,7 @@ def from_inputs(net: Module, made: Mapping[str, tuple[Adapted, str]], sample: An
         count, _, gram = seen[id(layer)]
         rank = layer.adapters[adapter].rank
         if gram is None:
-            raise ValueError(
-                f"lora.add: {name} was not called on the sample, or not with numbers: EVA needs its inputs."
-            )
+            raise ValueError(f"lora.add: {name} was not called on the sample: EVA needs its inputs.")
         if count < rank:
             raise ShapeError(
                 f"lora.add: {name} saw {count} inputs on the sample, fewer than its rank {rank}: give more."
@@ -156,11 +154,6 @@ def check(kind: str, layer: Adapted, name: str, rank: int) -> None:
     if kind not in ("zeros", "gaussian") and not isinstance(layer, AdaptedLinear):
         raise ValueError(
             f"lora.add: init={kind!r} is for linear layers, and {name} is {type(layer.base_layer).__name__}."
-        )
-    if kind in RESIDUAL and not is_array(layer.base_layer.__dict__.get("weight")):
-        raise ValueError(
-            f"lora.add: init={kind!r} leaves another base weight, and that of {name} is quantized or reparametrized: "
-            "add the adapters to the plain network, then aj.quantize it."
         )
     if kind == "orthogonal" and rank % 2:
         raise ValueError(f"lora.add: init='orthogonal' takes an even rank, not {rank} for {name}.")

@@ -68,11 +68,8 @@ class Adapted(Module):
 
     def change(self, adapter: Any, weight: float, x: Array, base: Array) -> Array:
         """What an adapter adds to the base layer's value at x."""
-        dropped = x
-        if adapter.dropout is not None and self.training and adapter.p:
-            dropped = self.dropped(adapter, x)
-        h = dropped if is_index(dropped) else cast(dropped, adapter.lora_A)
-        low = self.up(self.between(adapter, self.down(h, adapter.lora_A), weight), adapter.lora_B)
+        dropped = self.dropped(adapter, x)
+        low = self.up(self.between(adapter, self.down(dropped, adapter.lora_A), weight), adapter.lora_B)
         if not isinstance(adapter, DoRA):
             return cast(low, base)
         y = base if dropped is x else self.base_layer(dropped)
@@ -87,8 +84,8 @@ class Adapted(Module):
         return h if weight == 1.0 else h * weight
 
     def dropped(self, adapter: LoRA, x: Array) -> Array:
-        """x with entries left out."""
-        return adapter.dropout(x)  # type: ignore[misc]
+        """x, in training with entries left out."""
+        return x if adapter.dropout is None or not self.training else adapter.dropout(x)
 
     def effective(self, use: tuple[tuple[str, float], ...]) -> Array:
         """The weight with adapters added, each times its own weight."""
@@ -112,8 +109,8 @@ class Adapted(Module):
         return -1
 
     def down(self, x: Array, A: Array) -> Array:
-        """A at x."""
-        return xp.linear(x, A)
+        """A at x, in the dtype of A."""
+        return xp.linear(cast(x, A), A)
 
     def up(self, h: Array, B: Array) -> Array:
         """B at h."""
@@ -190,7 +187,7 @@ class AdaptedConvolution(Adapted):
 
     def down(self, x: Array, A: Array) -> Array:
         """The convolution with A, its stride, padding and dilation those of the base layer."""
-        return _with(self.base_layer, A, groups=1)(x)
+        return _with(self.base_layer, A, groups=1)(cast(x, A))
 
     def up(self, h: Array, B: Array) -> Array:
         """The 1×1 convolution with B."""
@@ -224,11 +221,6 @@ def _with(layer: Any, weight: Array, **fields: Any) -> Any:
     new = copy.copy(layer)
     new.__dict__.update(fields, weight=weight, bias=None, _form=None)
     return new
-
-
-def is_index(x: Array) -> bool:
-    """Whether an array has integers, which are looked up rather than multiplied."""
-    return "int" in str(x.dtype)
 
 
 def cast(x: Array, like: Array) -> Array:
