@@ -12,6 +12,13 @@ from adjoint.inspection.watching import calls
 nn = aj.nn
 
 
+class Winner(nn.Module):
+    """Gives the place of the largest number."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return aj.argmax(x, -1)
+
+
 def inputs(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)
 
@@ -146,11 +153,13 @@ def test_what_has_no_flow_is_refused_by_name() -> None:
         flow_by_block(net, inputs(3))
     with pytest.raises(ValueError, match="not finite"):
         flow_by_block(net, np.full((2, 3), np.nan, "float32"))
-    with pytest.raises(TypeError, match=r"no array of floating numbers"):
-        flow_by_block(nn.LSTM(3, 2, rng=0), inputs(1, 2, 3).astype("float32"))
-    report = aj.inspect(nn.LSTM(3, 2, rng=0), inputs(1, 2, 3).astype("float32"), cache=False, progress=False)
+    with pytest.raises(TypeError, match=r"\(1, 4, 2\), not with the 2 examples in front: give a loss"):
+        flow_by_block(nn.LSTM(3, 2, rng=0), inputs(2, 4, 3).astype("float32"))
+    report = aj.inspect(nn.LSTM(3, 2, rng=0), inputs(2, 4, 3).astype("float32"), cache=False, progress=False)
     assert report.flow == ()
-    assert "no one array" in report.skipped["(gradient flow)"]
+    assert "not with the 2 examples in front" in report.skipped["(gradient flow)"]
+    with pytest.raises(TypeError, match="no floating numbers"):
+        flow_by_block(Winner(), inputs(2, 3))
 
 
 def test_a_sample_needs_a_module() -> None:

@@ -183,6 +183,13 @@ class Sorts(StrEnum):
     alpha = "alpha"
 
 
+class Losses(StrEnum):
+    """What gradients are of, where `adjoint inspect` has a sample with targets."""
+
+    cross_entropy = "cross_entropy"
+    mse = "mse"
+
+
 @app.command("inspect")
 def _inspect(
     model: Annotated[str, typer.Argument(help="What `adjoint open` opens.", metavar="MODEL")],
@@ -197,7 +204,16 @@ def _inspect(
         Path | None, typer.Option(metavar="FILE", help="Write the report as a page, too, with every spectrum.")
     ] = None,
     sample: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Examples (.npy), leading axis first: gradient flow, too.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Examples (.npy; .npz with x and target), leading axis first: gradient flow."
+        ),
+    ] = None,
+    loss: Annotated[
+        Losses | None, typer.Option(help="Gradients are of this loss of the sample's target, else of a random vector.")
+    ] = None,
+    unseen: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="Show which directions of the sample this layer cannot see.")
     ] = None,
     trust_pickle: Annotated[bool, TRUST] = False,
 ) -> None:
@@ -208,15 +224,19 @@ def _inspect(
     from rich.console import Console
 
     from adjoint.cli.inspected import show
+    from adjoint.errors import SpectrumError
 
     try:
-        whole = show(Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle, html, sample)
+        whole = show(
+            Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle, html, sample,
+            loss and loss.value, unseen,
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except (TypeError, ValueError) as error:
-        if sample is None:
+    except (KeyError, SpectrumError, TypeError, ValueError) as error:
+        if sample is None and loss is None and unseen is None:
             raise
-        typer.secho(f"adjoint: {error}", fg="red", err=True)
+        typer.secho(f"adjoint: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)
         raise typer.Exit(1) from None
     if not whole:
         raise typer.Exit(130)

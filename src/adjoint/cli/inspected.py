@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from adjoint import __version__
+from adjoint import __version__, nn
 from adjoint.inspection import inspect
 from adjoint.inspection.screen import screen
+from adjoint.interop.entries import listed
+from adjoint.interop.weights import Weights
+
+LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "mse": nn.MSELoss}
 
 
 def show(
@@ -28,24 +33,35 @@ def show(
     trust_pickle: bool = False,
     html: Path | None = None,
     sample: Path | None = None,
+    loss: str | None = None,
+    unseen: str | None = None,
 ) -> bool:
     """Print the report on what a source holds; whether it is whole, as it is not where Ctrl-C ended it.
 
-    `html` is where it is written as a page, too; `sample` a file with an array of examples. Raises what `aj.open`
-    raises, ValueError for a sample that is none, and OSError where `html` cannot be written.
+    `html` is where it is written as a page, too; `sample` a file with an array of examples, and with their targets
+    where there is a `loss`, one of `LOSSES`; `unseen` a layer of which is shown what it cannot see of them. Raises what
+    `aj.open` raises, ValueError for a sample that is none, KeyError for a layer that is none, and OSError where `html`
+    cannot be written.
     """
     if html is not None and not html.parent.is_dir():
         raise FileNotFoundError(f"--html {html}: there is no folder {html.parent}.")
-    x = None if sample is None else examples(sample)
-    report = inspect(source, x, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
+    if sample is None and (loss is not None or unseen is not None):
+        raise ValueError(f"--{'loss' if loss is not None else 'unseen'} is asked of a sample: add --sample FILE.")
+    x = None if sample is None else examples(sample, loss is not None)
+    weighed = None if loss is None else LOSSES[loss]()
+    report = inspect(source, x, loss=weighed, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
+    hidden = None if unseen is None else report.unseen(unseen)
     if html is not None:
         report.to_html(html)
     if as_json:
-        typer.echo(report.to_json())
+        told = report.as_dict() | ({} if hidden is None else {"unseen": hidden.as_dict()})
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
         return report.complete
     name = os.path.basename(os.path.normpath(source))
     console.print(Rule(Text(f"adjoint {__version__} · inspect {name}", "bold"), align="left", style="dim"))
     console.print(screen(report, sort, every))
+    if hidden is not None:
+        console.print("", hidden, sep="\n")
     if report.rows:
         known = [row.name for row in report.rows if row.rank is not None]
         name = next((x.name for x in report.findings if x.name in known), (known or [report.rows[0].name])[0])
@@ -56,8 +72,21 @@ def show(
     return report.complete
 
 
-def examples(path: Path) -> Any:
-    """The array of a .npy file, mapped; ValueError for a file that is none, and for arrays of Python's objects."""
+def examples(path: Path, with_target: bool) -> Any:
+    """The array of a .npy file, mapped, or "x" of an .npz file; with a target the pair of its "x" and "target".
+
+    Raises ValueError for a file that is none or lacks one, and for arrays of Python's objects; CheckpointError for an
+    archive that is damaged.
+    """
+    wanted = ("x", "target") if with_target else ("x",)
+    if path.suffix.lower() == ".npz":
+        held = Weights(path)
+        if missing := [name for name in wanted if name not in held]:
+            raise ValueError(f"--sample {path}: it has no array {' and no array '.join(missing)}, only {listed(held)}.")
+        arrays = tuple(held[name] for name in wanted)
+        return arrays if with_target else arrays[0]
+    if with_target:
+        raise ValueError(f"--sample {path}: a loss needs an .npz file with the arrays x and target.")
     try:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except (EOFError, ValueError) as error:

@@ -9,6 +9,7 @@ from adjoint.inspection.layers import Layer
 from adjoint.inspection.network import inspect
 from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row
+from adjoint.inspection.unseen import Unseen
 from adjoint.inspection.variance import Variance, VarianceThroughDepth, variance_through_depth
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Layer",
     "Report",
     "Row",
+    "Unseen",
     "Variance",
     "VarianceThroughDepth",
     "diff",

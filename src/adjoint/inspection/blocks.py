@@ -19,8 +19,9 @@ class Block:
     `most` that of the σ₁. `factor`: its growth over the typical (geometric median) block's. `saturated`: the share of
     outputs of `Sigmoid` and `Tanh` modules in it whose slope is below 1/50 of the steepest, `dead` the share of the
     outputs of `ReLU` modules in it that are zero at all examples; NaN where it has none, and `dead` where the examples
-    are fewer than 8. `verdict` is what is wrong with it in a word or two, "" where
-    nothing is: "explodes", "vanishes", "saturated", "dead".
+    are fewer than 8. `nth`: the call's number, of a module that is used several times; `role`: what those blocks share
+    that are compared. `verdict` is what is wrong with it in a word or two, "" where nothing is: "explodes",
+    "vanishes", "saturated", "dead".
 
     >>> Block("h.0", "Block", 1.0, 0.5, 0.4, norm=2.0, gain=1.2).gradient
     0.4
@@ -43,3 +44,5 @@ class Block:
     saturated: float = UNKNOWN
     dead: float = UNKNOWN
     verdict: str = ""
+    nth: int = 0
+    role: str = ""

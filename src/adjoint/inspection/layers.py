@@ -8,10 +8,14 @@ from statistics import median, median_low
 
 import numpy as np
 
+from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.maps.base import LinearMap
-from adjoint.maps.flat import flat, to_numpy
+from adjoint.maps.flat import flat, pull, push, to_numpy
+from adjoint.maps.matrices import Dense
 from adjoint.transforms import jacobian
+
+NUMBERS = 1 << 22  # of unit vectors at once
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Layer:
     is the same at all points (when there were at least two). `rank`, `nullity`: the dimensions of image and kernel,
     where singular values up to `tolerance` count as zero. `norm`: σ₁. `cond`: σ₁/σ_min, infinite when the kernel is
     larger than the shape demands. `hidden`: the mean of ‖P x‖²/‖x‖² over the inputs x, P projecting on the kernel.
-    `svdvals`: all singular values, largest first.
+    `svdvals`: all singular values, largest first. `nth`: the call's number among those of a layer used several times.
 
     >>> import numpy as np, adjoint as aj
     >>> from adjoint.inspection import inspect
@@ -48,13 +52,23 @@ class Layer:
     cond: float
     hidden: float
     svdvals: tuple[float, ...]
+    nth: int = 0
 
 
 def layer(
-    f: Callable[[Array], Array], inputs: Array, points: int, name: str, kind: str, level: int, parameters: int
-) -> Layer:
-    """What the derivative of f is like on `inputs` (n, *in_shape), opened as a matrix at the first `points` of them."""
-    maps = [jacobian(f, inputs[i : i + 1]) for i in range(min(points, inputs.shape[0]))]
+    f: Callable[[Array], Array], inputs: Array, points: int, name: str, kind: str, level: int, parameters: int,
+    nth: int = 0, alone: bool = True,
+) -> Layer:  # fmt: skip
+    """What the derivative of f is like on `inputs` (n, *in_shape), opened as a matrix at the first `points` of them.
+
+    `alone` says that f takes an example by itself; else it always gets all n.
+    """
+    if alone:
+        maps: list[LinearMap] = [jacobian(f, inputs[i : i + 1]) for i in range(min(points, inputs.shape[0]))]
+        whole = maps[0]
+    else:
+        whole = jacobian(f, inputs)
+        maps = [*blocks(whole, inputs)[:points]]
     affine = len(maps) > 1 and same(maps)
     if affine:
         del maps[1:]
@@ -69,10 +83,10 @@ def layer(
         name=name,
         kind=kind,
         level=level,
-        in_shape=tuple(J.in_shape[1:]),
-        out_shape=tuple(J.out_shape[1:]),
+        in_shape=tuple(whole.in_shape[1:]),
+        out_shape=tuple(whole.out_shape[1:]),
         parameters=parameters,
-        map=J.describe().replace("I ⊗ ", ""),  # the batch of one
+        map=whole.describe().replace("I ⊗ ", ""),  # the batch
         affine=affine,
         rank=rank,
         nullity=J.shape[1] - rank,
@@ -81,7 +95,28 @@ def layer(
         cond=median(float(J.cond()) for J in maps),
         hidden=float(np.mean(shares)) if shares else 0.0,
         svdvals=tuple(float(s) for s in np.median(values, axis=0)),
+        nth=nth,
     )
+
+
+def blocks(J: LinearMap, x: Array) -> list[Dense]:
+    """The Jacobian of each example, from that of a function of all examples x (n, *in_shape) that mixes none.
+
+    >>> from adjoint.maps import Diagonal
+    >>> x = np.array([[1.0, 3.0], [2.0, 0.5]])
+    >>> [block.weight.tolist() for block in blocks(Diagonal(x), x)]
+    [[[1.0, 0.0], [0.0, 3.0]], [[2.0, 0.0], [0.0, 0.5]]]
+    """
+    n = x.shape[0]
+    outs, ins = J.shape[0] // n, J.shape[1] // n
+    few, direction = (ins, push) if ins <= outs else (outs, pull)
+    at_once = max(1, NUMBERS // (n * max(outs, ins, 1)))
+    found = []
+    for k in range(0, few, at_once):
+        units = np.broadcast_to(np.eye(few)[k : k + at_once, None], (min(at_once, few - k), n, few))
+        found.append(direction(J, units.reshape(len(units), -1)).reshape(len(units), n, -1))
+    each = np.concatenate(found).transpose((1, 2, 0) if direction is push else (1, 0, 2))
+    return [Dense(xp.asarray(x, np.ascontiguousarray(matrix), x.dtype)) for matrix in each]
 
 
 def same(maps: Sequence[LinearMap]) -> bool:
@@ -94,7 +129,7 @@ def same(maps: Sequence[LinearMap]) -> bool:
 def hidden(J: LinearMap, inputs: Array) -> list[float]:
     """‖P x‖²/‖x‖² for each of the inputs, P being the projection on J's kernel; inputs that are zero are left out."""
     kernel = J.kernel()
-    x = inputs[:, None]  # J acts on a batch of one
+    x = xp.reshape(inputs, (inputs.shape[0], *J.in_shape))
     size = np.sum(flat(x, J.in_shape) ** 2, axis=1)
     lost = np.sum(flat(kernel.T(x), kernel.in_shape) ** 2, axis=1)
     return [float(a / b) for a, b in zip(lost, size, strict=True) if b]

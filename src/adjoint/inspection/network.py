@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import replace
 from typing import Any
 
-from adjoint.inspection.blocks import Block
-from adjoint.inspection.blockwise import flow_by_block
-from adjoint.inspection.flow import Depth, examples, gradient_flow
-from adjoint.inspection.layers import layer
+from adjoint.inspection.passage import Loss
 from adjoint.inspection.report import Report
 from adjoint.inspection.running import report
-from adjoint.inspection.watching import calls, evaluated
-from adjoint.nn.module import Module, count_parameters
-from adjoint.trees import differentiable
-
-OPENED = 1 << 18  # numbers of a Jacobian that is formed
-LARGE = f"their Jacobians have more than {OPENED:,} numbers and are not formed"
+from adjoint.inspection.sampled import AtSample
+from adjoint.nn.module import Module
 
 
 def inspect(
-    model: Any, sample: Any = None, points: int = 16, *, jobs: int | None = None, cache: bool = True,
-    progress: bool = True, trust_pickle: bool = False,
+    model: Any, sample: Any = None, points: int = 16, *, loss: Loss | None = None, jobs: int | None = None,
+    cache: bool = True, progress: bool = True, trust_pickle: bool = False,
 ) -> Report:  # fmt: skip
     """What the maps of a network are like: its weights; and with a sample (n, *in_shape) of inputs, its layers there.
 
@@ -37,15 +29,19 @@ def inspect(
     is for a path, as in `aj.open`.
 
     **With a sample** it has, too, each layer of a module as the linear map that is its derivative, and how gradients
-    pass block by block (see `adjoint.inspection.flow_by_block`; left out, and so said, where the output is no one array
-    of floating numbers). A layer's Jacobian is opened at the first `points` examples (medians are reported); where it
-    is the same at all of them, as of a Linear layer, what its kernel hides is averaged over all n. Jacobians of more
-    than 262,144 numbers an example are not formed, and `skipped` says so. The network is in evaluation mode. A
-    `Sequential` is no layer of its own, nor is what does not map an array of floating numbers to another; further
-    arguments are held.
+    pass block by block (see `adjoint.inspection.flow_by_block`): those of `loss(output, target)` where the sample is a
+    pair (x, target), else of a random unit cotangent. Of a program read from PyTorch or ONNX the layers are the modules
+    and nodes of its source; where that fixed the batch, as many examples as it takes are used. A layer's Jacobian is
+    opened at the first `points` examples (medians are reported); where it is the same at all of them, as of a Linear
+    layer, what its kernel hides is averaged over all n. Jacobians of more than 262,144 numbers an example are not
+    formed. The network is in evaluation mode. A `Sequential` is no layer of its own, nor is what does not map an array
+    of floating numbers to another (of a tuple the first part counts); further arguments are held. Where NaN arises on
+    the way, the first layer that gives it is the first finding. Ctrl-C shows what is known until then. `skipped` tells
+    all that is left out, and why.
 
-    Raises ShapeError where the sample is no batch, TypeError for what has no weights and for a sample with what is no
-    module of this library, SpectrumError for layers whose values are NaN, and what `aj.open` raises for a path.
+    Raises ShapeError where the sample is no batch, TypeError for what has no weights, for a sample with what is no
+    module of this library and for a pair without a loss, SpectrumError for a sample with NaN, and what `aj.open` raises
+    for a path.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.nn.MLP((4, 3, 2), rng=0)
@@ -56,6 +52,8 @@ def inspect(
     [('Linear', 3, 1), ('Linear', 2, 1)]
     >>> found.network.map
     'Dense @ Diagonal @ Dense'
+    >>> round(found.unseen("0").share, 3)
+    0.068
     """
     if sample is None:
         return report(model, jobs, cache, progress, trust_pickle)
@@ -65,44 +63,28 @@ def inspect(
             f"inspect: a sample passes through a module of this library, not through {type(model).__name__}: "
             "aj.open makes one of PyTorch's modules, ONNX files and checkpoint folders."
         )
-    x, whole = sample, evaluated(net)
-    flow: tuple[Block, ...] = ()
-    depths: tuple[Depth, ...] = ()
-    examples("inspect", x, points)
+    x, target = _parted(sample, loss)
+    at = AtSample(net, x, points, loss, target)
     found = report(model, jobs, cache, progress, trust_pickle)
-    output, seen = calls(whole, x)
-    small = [call for call in seen if entries(call.input, call.output) <= OPENED]
-    skipped = dict(found.skipped)
-    if len(small) < len(seen):
-        skipped[f"({len(seen) - len(small)} layers at the sample)"] = LARGE
-    layers = tuple(
-        layer(call.function, call.input, points, call.name, call.kind, call.level, count_parameters(call.module))
-        for call in small
-    )
-    network = None
-    if differentiable(x) and entries(x, output) <= OPENED:
-        network = layer(whole, x, points, "", type(whole).__name__, 0, count_parameters(whole))
-    if all(entries(at, output) <= OPENED for at in (x, *(call.output for call in seen))):
-        depths = gradient_flow(whole, x, points)
-    else:
-        skipped["(the Jacobians from each depth to the output)"] = LARGE
-    if differentiable(output):
-        flow = flow_by_block(whole, x, points)
-    else:
-        skipped["(gradient flow)"] = "the output is no one array of floating numbers"
-    return replace(found, layers=layers, network=network, depths=depths, flow=flow, skipped=skipped)
+    if found.complete:
+        at.run(progress)
+    return replace(
+        found, layers=tuple(at.layers), network=at.network, depths=at.depths, flow=at.flow, at_sample=at.findings,
+        sample=at.sample, skipped={**found.skipped, **at.skipped}, complete=found.complete and at.complete,
+    )  # fmt: skip
 
 
-def entries(x: Any, y: Any) -> int:
-    """How many numbers the Jacobian of y by x has for one example; 0 where one of them is no floating array.
-
-    >>> import numpy as np
-    >>> entries(np.ones((5, 3)), np.ones((5, 2)))
-    6
-    """
-    if not (differentiable(x) and differentiable(y)):
-        return 0
-    return math.prod(x.shape[1:]) * math.prod(y.shape[1:])
+def _parted(sample: Any, loss: Loss | None) -> tuple[Any, Any]:
+    """(x, target), None where there is no loss."""
+    pair = isinstance(sample, (tuple, list)) and len(sample) == 2
+    if pair and loss is None:
+        raise TypeError("inspect: a pair (x, target) is for a loss: inspect(net, (x, target), loss=aj.nn.MSELoss()).")
+    if loss is not None and not pair:
+        raise TypeError("inspect: a loss needs the target beside the sample: inspect(net, (x, target), loss=…).")
+    x, target = sample if pair else (sample, None)
+    if not hasattr(x, "shape"):
+        raise TypeError(f"inspect: the sample is an array of examples, not {type(x).__name__}.")
+    return x, target
 
 
 def _opened(model: Any, trust_pickle: bool) -> Any:

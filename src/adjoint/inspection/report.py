@@ -21,12 +21,14 @@ from adjoint.inspection.flow import Depth
 from adjoint.inspection.heads import Heads
 from adjoint.inspection.layers import Layer
 from adjoint.inspection.row import Row, plain
+from adjoint.inspection.sample import Sample
 from adjoint.inspection.sources import Source
 from adjoint.inspection.verdict import Line, verdict
 from adjoint.maps.matrices import Dense, LowRank
 
 if TYPE_CHECKING:
     from adjoint.costs.counting import Cost
+    from adjoint.inspection.unseen import Unseen
 
 WORST = 5
 
@@ -41,7 +43,8 @@ class Report:
     `cost` is that of one example, where the model tells what it is given (see `aj.cost`), else None. `circuits` are
     those of attention heads whose weights have usual names. With a sample, `layers` has every layer as the linear map
     that is its derivative there, `network` the whole (None where its input is not made of floating numbers), `depths`
-    the Jacobian from each depth to the output, `flow` how gradients pass block by block. `findings` is all that is at
+    the Jacobian from each depth to the output, `flow` how gradients pass block by block, `at_sample` where NaN arises,
+    `sample` what they were found at. `findings` is all that is at
     fault, the gravest first, `worst` the five worst, `verdict` three lines, each with its number. `seconds` is what the
     weights took, `recalled` how many rows came from the cache.
 
@@ -70,6 +73,8 @@ class Report:
     network: Layer | None = None
     depths: tuple[Depth, ...] = ()
     flow: tuple[Block, ...] = ()
+    at_sample: tuple[Finding, ...] = ()
+    sample: Sample | None = field(default=None, repr=False)
     circuits: tuple[Circuit, ...] = ()
     heads: Mapping[str, Heads] = field(default_factory=dict, repr=False)
     cost: Cost | None = None
@@ -82,7 +87,8 @@ class Report:
     @cached_property
     def findings(self) -> list[Finding]:
         """All that is at fault, the gravest first."""
-        return sorted([*findings(self.rows), *flowing(self.flow)], key=lambda found: -found.gravity)
+        found = [*self.at_sample, *findings(self.rows), *flowing(self.flow)]
+        return sorted(found, key=lambda found: -found.gravity)
 
     @property
     def worst(self) -> list[Finding]:
@@ -126,6 +132,26 @@ class Report:
             raise KeyError(f"inspect: {self.name} has no attention {name!r} that is known, only {known} and the like.")
         return circuit(self.heads[name], head, kind)
 
+    def unseen(self, name: str, tolerance: float | None = None) -> Unseen:
+        """What of the sample a layer cannot see: how much of its energy, in which directions of the layer's input.
+
+        `name` is that of a layer, or of its weight; singular values up to `tolerance` count as zero, by default those
+        that its rank does not count. Raises ValueError where there is no sample, or for a layer that is no one matrix,
+        KeyError for a name without a layer. See `adjoint.inspection.unseen.Unseen`.
+
+        >>> import adjoint as aj
+        >>> net, x = aj.nn.Linear(3, 2, bias=False), np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]], "float32")
+        >>> net.weight = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], "float32")
+        >>> found = aj.inspect(aj.nn.Sequential(net), x, cache=False).unseen("0")
+        >>> round(found.share, 4), found.directions.round(6).tolist()
+        (0.6667, [[0.0, 0.0, 1.0]])
+        """
+        from adjoint.inspection.unseen import unseen
+
+        if self.sample is None:
+            raise ValueError("inspect: what a layer cannot see of a sample needs one: aj.inspect(net, x).")
+        return unseen(self.sample, name, tolerance)
+
     def _missing(self, name: str, known: list[str]) -> str:
         if name in self.skipped:
             return f"inspect: {name} has no row: {self.skipped[name]}."
@@ -164,6 +190,7 @@ class Report:
             "findings": [found._asdict() for found in self.findings],
             "rows": [row.as_dict() for row in self.rows],
             "cost": spending.as_dict(self.cost) if self.cost is not None else None,
+            "sample": None if self.sample is None else self.sample.as_dict(),
             "flow": plain(self.flow),
             "layers": plain(self.layers),
             "network": plain(self.network),

@@ -79,7 +79,7 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
     if report.flow:
         from adjoint.inspection.blocks_screen import flow
 
-        parts += ["", flow(report.flow)]
+        parts += ["", flow(report.flow, report.sample.cotangent if report.sample else "")]
     if report.circuits:
         from adjoint.inspection.circuits_screen import circuits
 
@@ -104,8 +104,12 @@ def identity(report: Report) -> Table:
     held = sum(row.parameters for row in report.rows)
     share = f" ({100 * held / report.parameters:.3g} % of the parameters)" if report.parameters else ""
     grid.add_row(Text("examined", "dim"), Text(f"{len(report.rows)} weights{share} in {report.seconds:.2g} s{again}"))
+    if report.sample is not None:
+        grid.add_row(Text("sample", "dim"), Text(str(report.sample)))
     if not report.complete:
-        grid.add_row(Text("interrupted", "bold red"), Text("what follows is of the weights examined until then", "red"))
+        weights = any(why.startswith("interrupted before it") for why in report.skipped.values())
+        what = "of the weights examined" if weights or report.sample is None else "what was found at the sample"
+        grid.add_row(Text("interrupted", "bold red"), Text(f"what follows is {what} until then", "red"))
     reasons: dict[str, list[str]] = {}
     for name, why in report.skipped.items():
         tied = why.startswith("tied:")

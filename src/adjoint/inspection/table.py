@@ -21,9 +21,10 @@ def table(report: Report) -> Table:
     result.add_column("layer", no_wrap=True)
     for header in ("map", "params", "rank", "nullity", "hides", "σ₁", "cond", "to output"):
         result.add_column(header, justify="right", no_wrap=True)
-    norms = {depth.name: depth.norm for depth in report.depths}
+    norms = {(depth.name, depth.nth): depth.norm for depth in report.depths}
     for layer in report.layers:
-        result.add_row(named(layer), *cells(layer), figures(norms[layer.name]) if layer.name in norms else "–")
+        place = layer.name, layer.nth
+        result.add_row(named(layer), *cells(layer), figures(norms[place]) if place in norms else "–")
     if report.network is not None:
         result.add_section()
         result.add_row(Text("network", "bold"), *cells(report.network), "", style="bold")
@@ -32,7 +33,11 @@ def table(report: Report) -> Table:
 
 def named(layer: Layer) -> Text:
     """The last part of a layer's name and its class, indented by its level."""
-    return Text("  " * layer.level).append(f"{layer.name.rpartition('.')[2]} ", "dim").append(layer.kind)
+    from adjoint.inspection.screen import shortened
+
+    last = shortened([layer.name.rpartition(".")[2]])[0]
+    again = f" (call {layer.nth + 1})" if layer.nth else ""
+    return Text("  " * layer.level).append(f"{last} ", "dim").append(f"{layer.kind}{again}")
 
 
 def cells(layer: Layer) -> tuple[str, ...]:

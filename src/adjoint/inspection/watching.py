@@ -10,7 +10,7 @@ from typing import Any
 
 from adjoint.arrays.dispatch import Array, is_array
 from adjoint.interop.graph import Graph
-from adjoint.interop.sections import divide, source_name
+from adjoint.interop.sections import batch_of, divide, source_name
 from adjoint.nn.layers import Sequential
 from adjoint.nn.module import Module, to
 from adjoint.trees import differentiable
@@ -84,7 +84,8 @@ class Call:
     """One call of a module: its name, the module, what went in and what came out.
 
     `input` is the first of its arguments that is an array of floating numbers, `function` the module as a function of
-    that one, the others held; `alone` says that there are no other arrays, so that an example may pass by itself.
+    that one, the others held; `alone` says that an example may pass by itself: neither a program nor another argument
+    fixes how many do.
     `output` is what it gives, of a tuple or list the first part.
 
     `place`: which argument that is. `nth`: its number among the calls of that name, from 0. `level`: how many modules
@@ -116,13 +117,14 @@ def calls(net: Module, x: Array) -> tuple[Any, list[Call]]:
     modules: dict[str, list[Module]] = {}
     for name, module in evaluated(net).named_modules():
         modules.setdefault(source_name(name), []).append(module)
+    free = all(batch_of(module)[0] <= 1 for each in modules.values() for module in each)
 
     def record(name: str, module: Module, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         nth = sum(entry.name == name for entry in seen)
         options = getattr(call, "keywords", {})
         own = modules[name][nth % len(modules[name])]
         place = next((k for k, x in enumerate(args) if differentiable(x)), 0)
-        alone = not any(is_array(x) for x in (*args[:place], *args[place + 1 :], *options.values()))
+        alone = free and not any(map(_sized, (*args[:place], *args[place + 1 :], *options.values())))
 
         def function(x: Any) -> Any:
             return main(own(*args[:place], x, *args[place + 1 :], **options))
@@ -155,6 +157,11 @@ def onward(net: Module, x: Array, name: str, nth: int = 0) -> Callable[[Array], 
         return watch(net, replace)(x)
 
     return rest
+
+
+def _sized(x: Any) -> bool:
+    """Whether an argument may depend on how many examples there are."""
+    return is_array(x) or isinstance(x, (list, tuple)) or (isinstance(x, int) and not isinstance(x, bool))
 
 
 def main(y: Any) -> Any:

@@ -158,7 +158,8 @@ class Exported(Graph):
         fallbacks: Sequence[str] = (),
     ) -> None:
         sizes = {
-            name: tuple(n if isinstance(n, int) else None for n in x.shape) for name, x in interface.arrays.items()
+            k: tuple((n, n) if isinstance(n, int) else (n.low, n.high) for n in x.shape)
+            for k, x in interface.arrays.items()
         }
         super().__init__(inputs, (result, dict(changes)), steps, parameters, buffers, sizes)
         for name, array in constants.items():

@@ -9,7 +9,7 @@ from adjoint.arrays.dispatch import Array
 from adjoint.nn.module import Module
 
 Scopes = tuple[tuple[str, str], ...]
-Sizes = tuple[int | None, ...]
+Sizes = tuple[tuple[int, float], ...]
 
 
 class Value(str):
@@ -60,8 +60,8 @@ class Step:
 class Plan:
     """The steps of a program in their order, with what can be forgotten after each.
 
-    `sizes` has, for inputs whose shape is declared, their sizes, None for one that is open; `kind` is the class of the
-    source's module whose steps these are, "" for those of a whole program.
+    `sizes` has, for inputs whose shape is declared, the least and the most that each size may be; `kind` is the class
+    of the source's module whose steps these are, "" for those of a whole program.
 
     >>> plan = Plan(["x"], Value("z"), [Step(lambda x: x + 1, (Value("x"),), {}, ("y",), "add"),
     ...                                 Step(lambda y: 2 * y, (Value("y"),), {}, ("z",), "double")])

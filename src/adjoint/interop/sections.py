@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -41,12 +42,12 @@ def source_name(name: str) -> str:
     return re.sub(r"@\d+(?=\.|$)", "", name)
 
 
-def fixed_batch(net: Any) -> int | None:
-    """How many examples a program takes, where its source fixed that: the leading size of its first input."""
+def batch_of(net: Any) -> tuple[int, float]:
+    """The least and the most examples that a program takes: of its first input the leading size; else any number."""
     if not isinstance(net, Graph) or not net.plan.inputs:
-        return None
+        return 0, math.inf
     sizes = net.plan.sizes.get(net.plan.inputs[0])
-    return sizes[0] if sizes else None
+    return sizes[0] if sizes else (0, math.inf)
 
 
 class _Division:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,5 +144,9 @@ def network_of(graph: Any, source: Source) -> Graph:
     steps, outputs = steps_of(graph, order, scope, source)
     checks = [Step(Input(x, source.types), (Value(x.name),), {}, (x.name,), f"input {x.name!r}") for x in declared]
     result = outputs[0] if len(outputs) == 1 else tuple(outputs)
-    sizes = {x.name: known for x in declared if (known := sizes_of(x)) is not None}
+    sizes = {
+        x.name: tuple((0, math.inf) if n is None else (n, n) for n in known)
+        for x in declared
+        if (known := sizes_of(x)) is not None
+    }
     return Graph(inputs, result, [*checks, *steps], source.parameters, source.buffers, sizes)

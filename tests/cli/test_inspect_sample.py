@@ -1,0 +1,109 @@
+"""`adjoint inspect --sample`: gradients of a loss, what a layer cannot see, files that are not what is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import adjoint as aj
+from adjoint.cli import Losses, app
+from adjoint.cli.inspected import LOSSES
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path / "cache"))
+
+
+def run(*words: object, width: int = 100) -> tuple[int, str]:
+    done = CliRunner(env={"COLUMNS": str(width)}).invoke(app, ["inspect", *map(str, words)], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A network in an ONNX file whose first layer has a rank of 3."""
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(0)
+    first = (rng.standard_normal((8, 3)) @ rng.standard_normal((3, 6))).astype("float32")
+    second = rng.standard_normal((6, 4)).astype("float32")
+    make, numpy = onnx.helper, onnx.numpy_helper
+    nodes = [
+        make.make_node("MatMul", ["x", "first.weight"], ["h"], "first"),
+        make.make_node("Tanh", ["h"], ["a"], "squash"),
+        make.make_node("MatMul", ["a", "second.weight"], ["y"], "second"),
+    ]
+    values = [make.make_tensor_value_info(k, 1, ["n", size]) for k, size in (("x", 8), ("y", 4))]
+    held = [numpy.from_array(first, "first.weight"), numpy.from_array(second, "second.weight")]
+    graph = make.make_graph(nodes, "g", values[:1], values[1:], held)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 20)]), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    x = np.random.default_rng(1).standard_normal((10, 8)).astype("float32")
+    np.savez(tmp_path / "s.npz", x=x, target=np.arange(10) % 4)
+    np.save(tmp_path / "x.npy", x)
+    return tmp_path / "s.npz"
+
+
+def test_a_sample_a_loss_and_what_a_layer_cannot_see(model: Path, sample: Path) -> None:
+    code, text = run(model, "--sample", sample, "--loss", "cross_entropy", "--unseen", "first")
+    assert code == 0
+    assert max(len(line) for line in text.splitlines() if "in Python" not in line) <= 100
+    flat = " ".join(text.split())
+    for told in (
+        "10 examples of 8, float32; gradients of CrossEntropyLoss, ",
+        "first MatMul",
+        "squash Tanh",
+        "What first (MatMul) cannot see of the sample",
+        "the matrix (6×8) has rank 3 and sends 5 of 8 directions to zero",
+    ):
+        assert told in flat
+    code, told = run(model, "--sample", sample.parent / "x.npy", "--unseen", "first.weight", "--json")
+    figures = json.loads(told)
+    net, x = aj.open(model), np.load(sample)["x"]
+    found = aj.inspect(net, x, cache=False).unseen("first")
+    assert figures["unseen"]["nullity"] == 5
+    assert figures["unseen"]["share"] == pytest.approx(found.share)
+    assert figures["sample"] == {"shape": [10, 8], "dtype": "float32", "loss": None, "value": None}
+
+
+def test_the_mean_square_too(model: Path, tmp_path: Path) -> None:
+    assert [x.value for x in Losses] == list(LOSSES)
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "s.npz", x=rng.random((3, 8), "float32"), target=rng.random((3, 4), "float32"))
+    code, text = run(model, "--sample", tmp_path / "s.npz", "--loss", "mse")
+    assert code == 0
+    assert "gradients of MSELoss" in text
+
+
+def test_what_is_wrong_with_it_is_told_in_a_line(model: Path, sample: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "lone.npz", y=np.ones(3))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04")
+    np.save(tmp_path / "wide.npy", np.ones((2, 9), "float32"))
+    np.save(tmp_path / "nan.npy", np.full((2, 8), np.nan, "float32"))
+    np.save(tmp_path / "none.npy", np.ones((0, 8), "float32"))
+    for words, told in (
+        (["--loss", "mse"], "--loss is asked of a sample: add --sample FILE."),
+        (["--unseen", "first"], "--unseen is asked of a sample: add --sample FILE."),
+        (["--sample", tmp_path / "x.npy", "--loss", "mse"], "a loss needs an .npz file with the arrays x and target"),
+        (["--sample", tmp_path / "lone.npz"], "it has no array x, only y"),
+        (["--sample", tmp_path / "lone.npz", "--loss", "mse"], "it has no array x and no array target, only y"),
+        (["--sample", tmp_path / "objects.npz"], "objects.npz"),
+        (["--sample", tmp_path / "broken.npz"], "broken.npz"),
+        (["--sample", tmp_path / "wide.npy"], "(2, 9)"),
+        (["--sample", tmp_path / "nan.npy"], "the first layer that meets it is first (MatMul)"),
+        (["--sample", tmp_path / "none.npy"], "x is a batch of examples, leading axis first, but has shape (0, 8)"),
+        (["--sample", sample, "--unseen", "third"], "no layer 'third' maps floating numbers"),
+        (["--sample", sample, "--unseen", "squash"], "is another map at every example"),
+    ):
+        code, text = run(model, *words)
+        assert code == 1, words
+        assert told in " ".join(text.split()), words
