@@ -171,7 +171,9 @@ def _working(part: Part) -> int:
     if isinstance(part, Heads):
         return of_heads.working_bytes(part)
     kernel = of_kernel.working_bytes(part.shape, part.sliding) if part.sliding else 0
-    return max(kernel, working_bytes(*part.matrix, part.numbers))
+    m, n = part.matrix
+    stored = 8 * m * n  # the weight as it comes back from fewer bits, and what is compared with it
+    return max(kernel, stored, working_bytes(m, n, part.numbers))
 
 
 def _nbytes(source: Source) -> int:

@@ -15,7 +15,8 @@ from adjoint.maps.spectra import budget
 from adjoint.maps.spectra.gram import IN_PLACE, of_gram
 from adjoint.maps.spectra.spectrum import Spectrum, svd_error
 
-BLOCK = 1 << 21  # numbers that are made float64 at a time
+BLOCK = 1 << 19  # numbers that are made float64 at a time
+PANEL = 128  # rows of a Gram matrix that a block is added to at a time
 FIRST = 5  # faulty rows or columns that are named
 NARROWEST = 8  # entries that a row has at least, so that its repetition is no chance
 POINTS = 64  # of a spectrum's curve that are kept
@@ -48,7 +49,7 @@ def working_bytes(rows: int, columns: int, dtype: np.dtype[Any]) -> int:
     k = min(rows, columns)
     if not _by_gram(rows, columns, dtype):
         return 24 * rows * columns
-    return 8 * ((1 if k > IN_PLACE else 2) * k * k + 2 * BLOCK)
+    return 8 * ((1 if k > IN_PLACE else 2) * k * k + 2 * BLOCK + PANEL * k)
 
 
 def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Measured:
@@ -80,13 +81,13 @@ def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Mea
             if bad["nans"] or bad["infs"]:
                 return bad
         if whole is not None:
-            whole += block.T @ block
+            _add_gram(whole, block)
     with np.errstate(invalid="ignore", over="ignore"):
         told = _faults(x, rows, columns)
     eps = spacing(x.dtype)
     if gram:
         values, bound = of_gram(_wide_gram(x) if whole is None else whole, max(m, n))
-        method = "gram in float64"
+        whole, method = None, "gram in float64"
     else:
         values = np.linalg.svd(x.astype(np.float64, copy=False), compute_uv=False)
         bound, method = svd_error((m, n), values), "svd"
@@ -119,13 +120,19 @@ def _blocks(x: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
 
 
 def _wide_gram(x: np.ndarray) -> np.ndarray:
-    """AAᵀ of a matrix with more columns than rows, by blocks of columns."""
+    """The upper triangle of AAᵀ of a matrix with more columns than rows, by blocks of columns."""
     m, n = x.shape
     gram, step = np.zeros((m, m)), max(1, BLOCK // m)
     for start in range(0, n, step):
-        block = x[:, start : start + step].astype(np.float64)
-        gram += block @ block.T
+        _add_gram(gram, x[:, start : start + step].astype(np.float64).T)
     return gram
+
+
+def _add_gram(gram: np.ndarray, block: np.ndarray) -> None:
+    """Add blockᵀ block to the upper triangle of a matrix, in place but for a panel of it."""
+    for start in range(0, len(gram), PANEL):
+        stop = start + PANEL
+        gram[start:stop, start:] += block[:, start:stop].T @ block[:, start:]
 
 
 def _not_finite(x: np.ndarray) -> Measured:

@@ -11,7 +11,7 @@ import numpy as np
 from adjoint.maps.spectra.gram import of_gram
 from adjoint.maps.spectra.spectrum import EPSILON, svd_error
 
-BLOCK = 1 << 19  # complex numbers of symbols that are held at a time, or one matrix where that has more
+BLOCK = 1 << 17  # complex numbers of symbols that are held at a time, or one matrix where that has more
 GRAM_SIZE = 16  # shorter side above which the Gram matrices of a stack take less time than its decompositions
 
 
