@@ -1,4 +1,4 @@
-"""The code in README.md and CONTRIBUTING.md runs as it stands."""
+"""The code in README.md, CONTRIBUTING.md and docs/ runs as it stands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from adjoint.maps import Diagonal, LinearMap
 from adjoint.maps.spaces import Space
 from adjoint.ops.define import elementwise
 """,
+    "docs/cost.md": "",
 }
 PROOF = {
     "README.md": "",
@@ -31,6 +32,10 @@ even = Even((2, 5))
 x, u = np.random.rand(2, 5), np.random.rand(2, 3)
 assert np.isclose(np.sum((even @ x) * u), np.sum(x * (even.T @ u)))
 assert even.dense().shape == (2, 3, 2, 5)
+""",
+    "docs/cost.md": """
+assert str(growth.forward) == "36,864 T² + 247,064,064 T"
+assert told.bounds["norms", "layer_norm"] == "memory"
 """,
 }
 

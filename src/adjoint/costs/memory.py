@@ -44,8 +44,8 @@ class Memory:
     of each, in its dtype. `passes` are forward and backward pass as they are, `checkpointed` where each block keeps
     only its input and runs again (None: there are no blocks, or they do not give one array each). Optimizer updates
     work in place, so that the peak of training is the sum of weights, optimizer and the passes' peak, in which the
-    gradients are. Counted in evaluation mode, with attention that keeps no scores: masks of dropout, and what an
-    allocator wastes, are not in it.
+    gradients are. Counted in evaluation mode, with attention that keeps no scores: masks of dropout, what a kernel
+    takes while it works, and what an allocator wastes, are not in it.
 
     >>> import adjoint as aj
     >>> memory = aj.cost(aj.models.GPT(11, 8, n_layer=3, n_head=2, n_embd=4), seq=8).memory
