@@ -430,9 +430,9 @@ def _numpy(x: Any) -> Any:
 def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = None) -> Any:
     """The tree with its arrays on another backend ("numpy", "torch", "jax") or device, floating ones in another dtype.
 
-    Integer arrays keep their dtype, arrays that keep their backend keep their device; an array that occurs twice (tied
-    weights) does so in the result. With a backend or a device given the arrays are copies. Raises ValueError for an
-    unknown backend.
+    Integer arrays and the scales of quantized weights keep their dtype, arrays that keep their backend keep their
+    device; an array that occurs twice (tied weights) does so in the result. With a backend or a device given the arrays
+    are copies. Raises ValueError for an unknown backend.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.to({"a": np.ones(2)}, dtype="float32")["a"].dtype
@@ -444,11 +444,13 @@ def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = N
     if backend == "jax":
         register_with_jax()
     seen: dict[int, Any] = {}
+    packs = [m for _, part in _children("", tree) for _, m in part.named_modules() if m.packed_parameters]
+    exact = {id(x) for pack in packs for _, x in pack.named_arrays()}
 
     def moved(x: Any) -> Any:
         if not is_array(x):
             return x
-        y = x if dtype is None or not is_floating(x.dtype) else xp.astype(x, dtype)
+        y = x if dtype is None or not is_floating(x.dtype) or id(x) in exact else xp.astype(x, dtype)
         if target is None and device is None:
             return y
         home = backend_of(type(y))

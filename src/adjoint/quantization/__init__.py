@@ -6,8 +6,9 @@
 True
 """
 
+from adjoint.quantization.bitsandbytes import from_bitsandbytes
 from adjoint.quantization.layers import QuantizedLinear
 from adjoint.quantization.networks import dequantize, quantize
 from adjoint.quantization.packing import Quantized
 
-__all__ = ["Quantized", "QuantizedLinear", "dequantize", "quantize"]
+__all__ = ["Quantized", "QuantizedLinear", "dequantize", "from_bitsandbytes", "quantize"]

@@ -66,7 +66,7 @@ def quantize(
 def dequantize(net: M, dtype: Any = "float32") -> Any:
     """Put plain `Linear` layers with what is stored in place of quantized ones; the network is changed and returned.
 
-    Adapters stay, and can then be merged. Raises ValueError where nothing is quantized.
+    Adapters stay, the weights beside them frozen, and can then be merged. Raises ValueError where nothing is quantized.
 
     >>> import adjoint as aj
     >>> aj.quantization.dequantize(aj.quantize(aj.nn.MLP((8, 4, 2), rng=0)))[0]
@@ -76,7 +76,9 @@ def dequantize(net: M, dtype: Any = "float32") -> Any:
     for name, layer in layers(net):
         base = layer.base_layer if isinstance(layer, Adapted) else layer
         if isinstance(base, QuantizedLinear):
-            found[name] = plain(base, dtype)
+            found[name] = new = plain(base, dtype)
+            if base is not layer:
+                new.freeze("weight")
     if not found:
         raise ValueError(f"dequantize: {type(net).__name__} has no quantized layer.")
     return _placed(net, found)
