@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +16,7 @@ from adjoint.errors import SpectrumError
 from adjoint.inspection import circuits as of_heads
 from adjoint.inspection import kernels as of_kernel
 from adjoint.inspection import remembered, spending
+from adjoint.inspection.bar import Advance, bar
 from adjoint.inspection.circuits import KINDS, Circuit, circuits
 from adjoint.inspection.heads import Heads, circuits_of
 from adjoint.inspection.kernels import measured_kernel, symbol, work
@@ -30,7 +29,6 @@ from adjoint.maps.spectra.gram import IN_PLACE
 
 SMALL = 1 << 28  # bytes that may be taken whatever the model's size
 INTERRUPTED = "interrupted before it was examined"
-Advance = Callable[[float], None]
 Part = Source | Heads
 
 
@@ -44,7 +42,7 @@ def report(
     found = sources(model, trust_pickle)
     where = remembered.folder() if cache else None
     work = Work(found, where)
-    with _bar(progress, sum(map(_cost, work.parts))) as advance:
+    with bar("examining weights", progress, sum(map(_cost, work.parts))) as advance:
         complete = work.run(jobs or cores(), advance)
     skipped = found.skipped | work.failed
     if not complete:
@@ -189,18 +187,3 @@ def _scipy(parts: list[Part]) -> AbstractContextManager[Any]:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, "blas")
-
-
-@contextmanager
-def _bar(shown: bool, total: float) -> Iterator[Advance]:
-    """What advances a bar with the time left, on a terminal; it goes when all is examined."""
-    if not shown or not sys.stderr.isatty():
-        yield lambda cost: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("examining weights"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda cost: bar.advance(task, cost)

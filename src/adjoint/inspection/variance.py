@@ -11,7 +11,7 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array
-from adjoint.inspection.watching import Call, calls, watch
+from adjoint.inspection.watching import Call, calls, main, replaced, watch
 from adjoint.maps.flat import to_numpy
 from adjoint.nn import init
 from adjoint.nn.module import Module
@@ -95,7 +95,7 @@ def variance_through_depth(net: Module, x: Array, rng: init.Rng = None) -> Varia
             nth = next(met.setdefault(name, iter(range(len(seen)))))
             output = call(*args)
             place = places.get((name, nth))
-            return output if place is None else output + shifts[place]
+            return output if place is None else replaced(output, main(output) + shifts[place])
 
         return watch(net, around)(x)
 

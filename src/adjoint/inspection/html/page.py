@@ -86,7 +86,7 @@ def _sections(report: Report) -> dict[str, Section | None]:
     return {
         "cost": sections.cost(counted) if counted is not None else None,
         "growth": sections.growing(growth) if growth is not None else None,
-        "flow": sections.flow(blocks) if blocks else None,
+        "flow": sections.flow(blocks, report.sample.cotangent if report.sample else "") if blocks else None,
         "circuits": sections.circuits(heads) if heads else None,
     }
 

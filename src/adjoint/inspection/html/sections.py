@@ -153,11 +153,12 @@ def growing(found: Growth, longest: int = 1024) -> Section:
     return Section(told, drawn.growing(found, longest), Records((), []))
 
 
-def flow(found: Sequence[Any]) -> Section:
-    """Gradients block by block (`adjoint.inspection.blocks.Block`), those that the verdict names first."""
+def flow(found: Sequence[Any], cotangent: str) -> Section:
+    """Gradients of a cotangent block by block (`adjoint.inspection.blocks.Block`), and those that the verdict names."""
     named = [block for block in found if block.verdict]
     told = "; ".join(f"{block.name} {block.verdict}" for block in named)
     told = f"{told}." if told else "No block makes gradients explode or vanish."
+    told += f" Gradients are those of {cotangent}." if cotangent else ""
     figure = drawn.strip(
         [block.name for block in found], [block.norm for block in found], [block.factor for block in found],
         [bool(block.verdict) for block in found],
