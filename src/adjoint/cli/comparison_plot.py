@@ -31,9 +31,9 @@ def figure(found: Comparison) -> Figure:
         left, right = drawn.subplots(1, 2)
     for row, colour in zip(found.rows, COLOURS, strict=False):
         left.plot(*zip(*row.curve, strict=True), color=colour, linewidth=1.8, label=f"{row.method}, lr {row.lr:g}")
-        x, y = _figure_of(row.new), _figure_of(row.old)
-        right.scatter([x], [y], color=colour, s=50, zorder=3)
-        right.annotate(f" {row.method}, {row.learning / found.parameters:.1%}", (x, y), fontsize=9, va="center")
+        share = f"{row.method}, {row.learning / found.parameters:.1%}"
+        at = [_figure_of(row.new)], [_figure_of(row.old)]
+        right.scatter(*at, color=colour, s=50, zorder=3, alpha=0.8, label=share)
     left.set_xlabel("steps")
     left.set_ylabel("loss, validation data of the new task")
     left.set_title(found.told["new task"], loc="left", fontsize=9)
@@ -41,11 +41,12 @@ def figure(found: Comparison) -> Figure:
     right.axhline(_figure_of(found.before[1]), color="#999999", linewidth=1, linestyle=(0, (1, 2)))
     right.annotate("before", (0.01, _figure_of(found.before[1])), xycoords=("axes fraction", "data"), fontsize=8,
                    va="bottom", color="#555555")  # fmt: skip
-    unit = "loss, nats a token" if found.before[0][1] is None else "right answers, %"
+    unit = "loss (less is better)" if found.before[0][1] is None else "right, %"
     right.set_xlabel(f"new task: {unit}")
     right.set_ylabel(f"old task: {unit}")
-    right.set_title("learned and remembered; share of the numbers that learn", loc="left", fontsize=9)
-    right.margins(x=0.35, y=0.15)
+    right.set_title("learned and remembered, by the share of the numbers that learn", loc="left", fontsize=9)
+    right.margins(x=0.15, y=0.15)
+    right.legend(frameon=False, fontsize=9)
     return drawn
 
 

@@ -25,9 +25,9 @@ def show(
     as_json: bool, plot: Path | None,
 ) -> Comparison:  # fmt: skip
     """Compare, and print the table or JSON. Raises OSError and DataError for data that are missing or unsuitable."""
-    if plot is not None:  # before minutes have passed
-        comparison_plot = import_module("adjoint.cli.comparison_plot")  # which takes Matplotlib
-        comparison_plot.check(plot)
+    drawing = import_module("adjoint.cli.comparison_plot") if plot else None  # it takes Matplotlib
+    if drawing is not None:
+        drawing.check(plot)  # before minutes have passed
     if task == "digits" and model is not None:
         raise ValueError("lora compare: --model is for --task text.")
     told = Console(stderr=True)
@@ -41,8 +41,8 @@ def show(
         console = Console()
         console.print(Rule(Text(f"adjoint {__version__} · lora compare", "bold"), align="left", style="dim"))
         console.print(screen(found))
-    if plot is not None:
-        comparison_plot.draw(found, plot)
+    if drawing is not None:
+        drawing.draw(found, plot)
     return found
 
 
