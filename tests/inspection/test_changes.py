@@ -52,6 +52,16 @@ def test_the_rank_of_a_planted_change_is_found(r: int, shape: tuple[int, int], s
     assert found.low_rank
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_rank_five_is_found_as_five_within_the_rounding_of_the_file(dtype: str) -> None:
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    w = drawn(120, 80).astype(kind).astype(np.float64)
+    directions = np.linalg.qr(drawn(120, 5, seed=1))[0], np.linalg.qr(drawn(80, 5, seed=2))[0]
+    change = 2.0 * directions[0] * np.arange(1.0, 6.0) @ directions[1].T
+    found = aj.diff({"w": w.astype(kind)}, {"w": (w + change).astype(kind)}).changes[0]
+    assert (found.rank, found.k90, found.told) == (5, 3, "of rank 5, 3 hold 90 %")
+
+
 @pytest.mark.covers("L07")
 def test_a_full_rank_change_passed_off_as_lora_is_called_out() -> None:
     base = {f"h.{i}.q.weight": drawn(96, 64, seed=i).astype("float32") for i in range(3)}

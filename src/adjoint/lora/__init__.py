@@ -13,6 +13,7 @@ from adjoint.lora.extracting import Extracted, Extraction, extract
 from adjoint.lora.files import load, save
 from adjoint.lora.layers import Adapted, AdaptedConvolution, AdaptedEmbedding, AdaptedLinear, adapted_layers
 from adjoint.lora.methods import METHODS, Prepared, prepare
+from adjoint.lora.planning import Plan, Planned, plan
 from adjoint.lora.using import disable, disabled, merge, names, remove, unmerge, use
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Extracted",
     "Extraction",
     "LoRA",
+    "Plan",
+    "Planned",
     "Prepared",
     "ScheduleWarning",
     "adapted_layers",
@@ -39,6 +42,7 @@ __all__ = [
     "merge",
     "names",
     "orthogonality",
+    "plan",
     "prepare",
     "remove",
     "save",
