@@ -245,7 +245,7 @@ def _inspect(
 @app.command("diff")
 def _diff(
     base: Annotated[str, typer.Argument(help="The model before: what `adjoint open` opens.", metavar="BASE")],
-    tuned: Annotated[str, typer.Argument(help="The model after.", metavar="TUNED")],
+    tuned: Annotated[str, typer.Argument(help="The model after, or a folder of adapters.", metavar="TUNED")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
     every: Annotated[bool, typer.Option("--all", help="A line for every weight that changed.")] = False,
     intruders: Annotated[bool, typer.Option(help="Look for new leading directions, most of the time.")] = True,
