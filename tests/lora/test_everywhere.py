@@ -177,3 +177,13 @@ def test_layers_without_adapters_are_refused_by_name_and_passed_over_by_globs(la
     found = aj.lora.adapted_layers(aj.lora.add(net, 2, targets="*"))
     assert "1" in found
     assert "0" not in found
+
+
+def test_diff_sees_the_change_of_a_convolution_in_groups() -> None:
+    net = aj.lora.add(aj.nn.Sequential(aj.nn.Conv2d(8, 12, 3, groups=2, rng=0)), 4, targets="0", rng=0)
+    adapter = net[0].adapters["default"]
+    adapter.lora_B = RNG.standard_normal(adapter.lora_B.shape).astype("float32")
+    for merged in (False, True):
+        change = aj.diff(aj.lora.merge(net) if merged else net).changes[0]
+        assert (change.rank, change.adapter) == (4, 4)
+        np.testing.assert_allclose(change.sigma, np.linalg.norm(adapter.delta(), 2), rtol=1e-5)

@@ -60,8 +60,8 @@ def parted(found: Sources) -> tuple[Sources, Mapping[str, Beside]]:
             adapters = [layer.adapters[own] for own, _ in use]
             rounded = bool(layer.merged) or any(adapter.dora for adapter in adapters)
             beside[name] = Beside(sum(adapter.rank for adapter in adapters), rounded, _reading(layer, rounded))
-            if layer.merged:
-                source = replace(source, read=partial(to_numpy, layer.original))
+            if layer.merged or getattr(layer.base_layer, "groups", 1) > 1:  # whose change has no groups
+                source = replace(source, read=partial(_base, layer), shape=tuple(_base(layer).shape))
         weights.append(replace(source, name=name))
     return replace(found, weights=weights, skipped=skipped), beside
 
@@ -72,16 +72,18 @@ def _adapted(net: Any) -> list[tuple[str, Any]]:
     return [(name, m) for name, m in net.named_modules() if all(key in m.__dict__ for key in has)]
 
 
+def _base(layer: Any) -> np.ndarray:
+    """The weight without adapters, that of a convolution in groups with zeros between them."""
+    W = to_numpy(layer.original if layer.merged else layer.base_layer.weight)
+    return np.asarray(layer.shaped(layer.matrix(W), W.shape))
+
+
 def _reading(layer: Any, rounded: bool) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
-        W = np.asarray(to_numpy(layer.original if layer.merged else layer.base_layer.weight), "float64")
+        W = _base(layer).astype("float64")
         if rounded:
             return np.asarray(to_numpy(layer.weight), "float64") - W
-        delta = np.zeros(layer.matrix(W).shape)
-        for name, weight in layer.use:
-            adapter = layer.adapters[name]
-            A, B = (np.asarray(to_numpy(x), "float64") for x in adapter.factors())
-            delta += weight * adapter.between(B, -1) @ A
-        return np.asarray(layer.shaped(delta, W.shape))
+        total = sum(weight * layer.adapters[name].to("numpy", "float64").delta() for name, weight in layer.use)
+        return np.asarray(layer.shaped(total, W.shape)) if layer.use else np.zeros_like(W)
 
     return read

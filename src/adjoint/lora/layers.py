@@ -200,7 +200,7 @@ class AdaptedConvolution(Adapted):
 
     def matrix(self, W: Array) -> Array:
         """The weight as a matrix (out, in·size), with zeros where an output does not see a group of channels."""
-        out, groups = W.shape[0], self.base_layer.groups
+        out, groups = W.shape[0], self.base_layer.in_channels // W.shape[1]
         if groups == 1:
             return xp.reshape(W, (out, -1))
         own = xp.asarray(W, np.eye(groups).reshape(groups, 1, groups, 1), W.dtype)
