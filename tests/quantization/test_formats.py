@@ -93,8 +93,8 @@ def test_double_quantization_is_bitsandbytes(shape: tuple[int, ...], format: str
         (bnb.quantize_4bit(x, quant_type=format)[1].absmax - state.offset).numpy(), "dynamic8",
         encoding.layout(tuple(state.absmax.shape), "dynamic8", 256),
     )  # fmt: skip
-    np.testing.assert_array_equal(same[0], state.absmax.numpy())
-    np.testing.assert_array_equal(same[1], state.state2.absmax.numpy())
+    np.testing.assert_array_equal(same.codes, state.absmax.numpy())
+    np.testing.assert_array_equal(same.absmax, state.state2.absmax.numpy())
     scale = bnb.dequantize_blockwise(state.absmax, state.state2) + state.offset
     both = torch.stack([theirs.flatten() >> 4, theirs.flatten() & 15], 1).flatten()
     values = theirs_unpacked(both, scale, state.code, 64, shape)
@@ -181,6 +181,21 @@ def test_no_entry_is_off_by_more_than_the_bound(format: str, shape: tuple[int, .
         assert 0.3 * W.bound() <= off <= W.bound()
         exact = np.linalg.norm(W.dequantize().astype("float64") - x) / np.linalg.norm(x.astype("float64"))
         assert abs(W.error(x) - exact) <= 1e-9 * exact
+
+
+def test_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(6).standard_normal((131, 301)).astype("float32")
+    for format in ("nf4", "fp4", "dynamic8", "int8", "int4"):
+        for block in (None, 64, 51):
+            whole = aj.quantize(x, format, block=block)
+            error = whole.error(x)
+            with monkeypatch.context() as patch:
+                patch.setattr(encoding, "PIECE", 1000)
+                for (name, a), (_, b) in zip(
+                    whole.named_arrays(), aj.quantize(x, format, block=block).named_arrays(), strict=True
+                ):
+                    np.testing.assert_array_equal(a, b, err_msg=f"{format} {block} {name}")
+                assert abs(whole.error(x) - error) <= 1e-12
 
 
 def test_kernels_say_what_numpy_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,7 +260,7 @@ def test_their_files_when_corrupt_are_refused() -> None:
     bad: list[tuple[dict[str, Any], str]] = [
         ({k: x for k, x in state.items() if k != "0.weight.absmax"}, r"'0.weight.absmax': it is missing"),
         ({k: x for k, x in state.items() if k != "0.weight"}, r"'0.weight': it is missing"),
-        (state | {"0.weight": state["0.weight"][:-1]}, r"'0.weight': codes is \(2144,\), where \(2145,\)"),
+        (state | {"0.weight": state["0.weight"][:-1]}, r"'0.weight': codes is uint8 \(2144,\), where uint8 \(2145,\)"),
         (state | {"0.weight.absmax": state["0.weight.absmax"].astype("float32")}, "absmax is float32"),
         (state | {"0.weight.quant_map": state["0.weight.quant_map"] + 0.1}, "levels are not those of nf4"),
         (state | {"0.weight.nested_quant_map": np.zeros(256, "float32")}, "levels are not those of dynamic8"),

@@ -113,7 +113,8 @@ def adapter(
 ) -> tuple[Any, Any]:
     """(an adapter of a layer, what is left of the base weight or None)."""
     like = next((x for _, x in layer.base_layer.named_arrays()), None)
-    W = layer.base_layer.weight
+    packed = layer.base_layer.__dict__.get("packed")  # of a quantized weight, which is not to be unpacked
+    W = layer.base_layer.weight if packed is None else packed
     dtype = width(W) if dtype is None else dtype
     dtype = str(dtype).rpartition(".")[2]
     A, B = initial.drawn("zeros" if init in (*initial.RESIDUAL, "eva") else init, layer, rank, dtype, rng)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays.quantized import NESTED, format_named
-from adjoint.errors import CheckpointError, DtypeError, ShapeError
+from adjoint.errors import CheckpointError
 from adjoint.interop.entries import is_shape, named
 from adjoint.quantization import encoding
 from adjoint.quantization.packing import Quantized
@@ -75,10 +75,9 @@ def _packed(weights: Mapping[str, Any], name: str, key: str, format: str) -> Qua
         own = weights.get(f"{name}.{part}")
         if own is not None and not np.array_equal(np.asarray(own), format_named(levels).levels):
             raise _wrong(f"{name}.{part}", f"its levels are not those of {levels}")
-    try:
-        encoding.check_arrays(arrays, encoding.shapes(shape, format, block, double), named(name))
-    except (ShapeError, DtypeError) as error:
-        raise CheckpointError(f"from_bitsandbytes: {error} The file is corrupt or cut off: fetch it again.") from None
+    for part, (size, dtype) in encoding.shapes(shape, format, block, double).items():
+        if (arrays[part].shape, arrays[part].dtype) != (size, dtype):
+            raise _wrong(name, f"{part} is {arrays[part].dtype} {arrays[part].shape}, where {dtype} {size} is needed")
     for part in ("absmax", "nested_absmax"):
         if part in arrays and arrays[part].dtype == np.float32 and not np.isfinite(arrays[part]).all():
             raise _wrong(f"{name}.{part}", "a scale is NaN or infinite")

@@ -12,10 +12,11 @@ from adjoint.arrays.dispatch import is_floating
 from adjoint.arrays.numpy.threads import parts
 from adjoint.arrays.numpy.updates import COMPILED
 from adjoint.arrays.quantized import NESTED, format_named
-from adjoint.errors import DtypeError, ShapeError
+from adjoint.errors import DtypeError
 
 BLOCKS = {"nf4": 64, "fp4": 64, "dynamic8": 256, "int4": 128, "int8": None}  # entries; None is the whole line
-GRAIN = 1 << 18  # entries from which another thread repays its waking
+PIECE = 1 << 20  # entries that are coded at a time
+GRAIN = 1 << 17  # entries from which another thread repays its waking
 LEAST = np.float32(1e-38)
 
 
@@ -41,47 +42,80 @@ def layout(shape: tuple[int, ...], name: str, block: int | None) -> Layout:
     return Layout(width, block, size // width * -(-width // block) if width else 0)
 
 
-def checked(array: Any) -> np.ndarray:
-    """The entries in a row in float32; raises DtypeError for other than floating ones, ValueError where not finite."""
+class Codes(NamedTuple):
+    """Codes as they are stored, the scale of each block, and its zero point, None for formats without."""
+
+    codes: np.ndarray
+    absmax: np.ndarray
+    zeros: np.ndarray | None
+
+
+def encoded(array: np.ndarray, name: str, cut: Layout) -> Codes:
+    """An array's codes and scales, found piece by piece, so that little memory is taken beside both.
+
+    Raises DtypeError for entries that are no floating numbers, ValueError where they are not finite.
+    """
     if not is_floating(array.dtype):
         raise DtypeError(f"quantize: entries are {array.dtype}, floating ones are needed.")
-    with np.errstate(over="ignore"):
-        x = np.ascontiguousarray(array, np.float32).reshape(-1)
-    if not (finite := np.isfinite(x)).all():
-        bad = np.count_nonzero(~finite)
-        raise ValueError(
-            f"quantize: {bad} of {x.size} entries of an array {tuple(array.shape)} are NaN, infinite or beyond "
-            "float32: a scale could not tell the others apart. Find them with aj.inspect, and mend them first."
-        )
-    return x
-
-
-def encoded(x: np.ndarray, name: str, cut: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """(codes, a byte each; the scale of each block; its zero point, None for formats without) of entries in a row."""
-    form = format_named(name)
-    codes, absmax = np.empty(x.size, np.uint8), np.empty(cut.blocks, np.float32)
+    form, x = format_named(name), array.reshape(-1)
+    line, each = (cut.width, -(-cut.width // cut.block)) if form.affine else (cut.block, 1)
+    step = max(2, PIECE // max(1, line) // 2 * 2)  # an even number of lines has whole bytes
+    codes = np.empty(-(-x.size * form.bits // 8), np.uint8)
+    absmax = np.empty(cut.blocks, np.float32)
     zeros = np.empty(cut.blocks, np.uint8) if form.affine else None
+    for start in range(0, -(-x.size // line) if line else 0, step):
+        a, b, own = start * line, min((start + step) * line, x.size), slice(start * each, (start + step) * each)
+        piece = single(x[a:b])
+        if not np.isfinite(piece).all():
+            raise ValueError(_not_finite(x, tuple(array.shape)))
+        found, absmax[own], zero = _encoded(piece, name, cut)
+        if zeros is not None and zero is not None:
+            zeros[own] = zero
+        codes[a * form.bits // 8 : -(-b * form.bits // 8)] = packed(found, name) if form.bits == 4 else found
+    return Codes(codes, absmax, zeros)
+
+
+def single(x: np.ndarray) -> np.ndarray:
+    """Entries in float32, infinite ones where they are beyond it."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(x, np.float32)
+
+
+def _not_finite(x: np.ndarray, shape: tuple[int, ...]) -> str:
+    bad = sum(np.count_nonzero(~np.isfinite(single(x[k : k + PIECE]))) for k in range(0, x.size, PIECE))
+    return (
+        f"quantize: {bad} of {x.size} entries of an array {shape} are NaN, infinite or beyond float32: a scale could "
+        "not tell the others apart. Find them with aj.inspect, and mend them first."
+    )
+
+
+def _encoded(x: np.ndarray, name: str, cut: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """(codes, a byte each; scales; zero points) of some lines, or of some blocks of the only one."""
+    form = format_named(name)
     if x.size < COMPILED:
         return _affine(x, form.bits, cut) if form.affine else _nearest(x, name, cut.block)
     from adjoint.arrays.numpy import quantized_kernels as kernels
 
-    each = -(-cut.width // cut.block)
+    line, each = (cut.width, -(-cut.width // cut.block)) if form.affine else (cut.block, 1)
+    lines = -(-x.size // line)
+    codes, absmax = np.empty(x.size, np.uint8), np.empty(lines * each, np.float32)
+    zeros = np.empty(absmax.size, np.uint8)
 
-    def some(start: int, stop: int) -> None:  # lines of affine formats, else blocks
-        a, b = start * cut.block, stop * cut.block
-        if name == "dynamic8":
-            kernels.levels8(x[a:b], cut.block, table(), codes[a:b], absmax[start:stop])
-        elif not form.affine:
-            bounds, order = between(name)
-            kernels.levels4(x[a:b], cut.block, bounds, order, codes[a:b], absmax[start:stop])
+    def some(start: int, stop: int) -> None:
+        part, own, scale = (
+            x[start * line : stop * line],
+            codes[start * line : stop * line],
+            slice(start * each, stop * each),
+        )
+        if form.affine:
+            kernels.affine(part, cut.width, cut.block, 2**form.bits - 1, own, absmax[scale], zeros[scale])
+        elif name == "dynamic8":
+            kernels.levels8(part, cut.block, table(), own, absmax[scale])
         else:
-            a, b, own = start * cut.width, stop * cut.width, slice(start * each, stop * each)
-            assert zeros is not None
-            kernels.affine(x[a:b], cut.width, cut.block, 2**form.bits - 1, codes[a:b], absmax[own], zeros[own])
+            kernels.levels4(part, cut.block, *between(name), own, absmax[scale])
 
-    pieces, size = (x.size // cut.width, cut.width) if form.affine else (cut.blocks, cut.block)
-    parts(some, pieces, max(1, GRAIN // size))
-    return codes, absmax, zeros
+    parts(some, lines, max(1, GRAIN // line))
+    return codes, absmax, zeros if form.affine else None
 
 
 def packed(codes: np.ndarray, name: str) -> np.ndarray:
@@ -125,8 +159,8 @@ def nested(absmax: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     offset = np.asarray(absmax.mean(dtype=np.float64) if absmax.size else 0.0, np.float32)
     left = absmax - offset
-    codes, scale, _ = encoded(left, "dynamic8", layout(left.shape, "dynamic8", NESTED))
-    return codes, scale, offset
+    found = encoded(left, "dynamic8", layout(left.shape, "dynamic8", NESTED))
+    return found.codes, found.absmax, offset
 
 
 # Without kernels, for arrays that do not repay their loading
@@ -183,13 +217,3 @@ def shapes(shape: tuple[int, ...], name: str, block: int | None, double: bool) -
     if double:
         found |= {"nested_absmax": ((-(-cut.blocks // NESTED),), "float32"), "offset": ((), "float32")}
     return found
-
-
-def check_arrays(found: dict[str, Any], wanted: dict[str, tuple[Any, Any]], told: str) -> None:
-    """Raise ShapeError or DtypeError where arrays that are to stand for a packed one do not fit."""
-    for name, (shape, dtype) in wanted.items():
-        own = found[name]
-        if tuple(own.shape) != shape:
-            raise ShapeError(f"{told}: {name} is {tuple(own.shape)}, where {shape} is needed.")
-        if str(own.dtype).rpartition(".")[2] != dtype:
-            raise DtypeError(f"{told}: {name} is {own.dtype}, where {dtype} is needed.")

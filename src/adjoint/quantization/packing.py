@@ -14,8 +14,6 @@ from adjoint.errors import ShapeError
 from adjoint.nn.module import Module
 from adjoint.quantization import encoding
 
-PANEL = 1 << 20  # entries that are compared at a time
-
 
 class Quantized(Module):
     """An array of some shape stored as codes of 4 or 8 bits and a scale for each block of entries.
@@ -86,11 +84,11 @@ class Quantized(Module):
             every = unpacked(self, 0, self.size, scales(self, self.codes))
             return xp.astype(xp.reshape(every, self.shape), dtype)
         out = np.empty(self.size, np.float32)
-        self.unpack(0, out)
+        self._unpack(0, out)
         return xp.astype(out.reshape(self.shape), dtype)
 
-    def unpack(self, start: int, out: np.ndarray) -> None:
-        """Write the entries from `start` on into `out`, whole lines or all of them, in float32; the codes in NumPy."""
+    def _unpack(self, start: int, out: np.ndarray) -> None:
+        """Write entries from `start` on, whole lines or part of the only one, where the codes are in NumPy."""
         from adjoint.arrays.numpy.quantized import unpacking
 
         if out.size < COMPILED:
@@ -128,15 +126,18 @@ class Quantized(Module):
         >>> round(aj.quantize(x, "nf4").error(x), 3), round(aj.quantize(x, "int8").error(x), 4)
         (0.092, 0.0052)
         """
-        x, found = _host(array), _host(self.dequantize("float32"))
-        if x.shape != found.shape:
-            raise ShapeError(f"error: the array is {x.shape}, what it is compared with {found.shape}.")
+        x, own = _host(array), self if isinstance(self.codes, np.ndarray) else self.to("numpy")
+        if x.shape != self.shape:
+            raise ShapeError(f"error: the array is {x.shape}, what it is compared with {self.shape}.")
+        line = self.width if format_named(self.format).affine else 1
+        step = max(1, encoding.PIECE // max(1, line)) * line
         lost = total = 0.0
-        flat, other = x.reshape(-1), found.reshape(-1)
-        for start in range(0, flat.size, PANEL):
-            part = flat[start : start + PANEL].astype(np.float64)
+        for start in range(0, self.size, max(1, step)):
+            part = x.reshape(-1)[start : start + step].astype(np.float64)
+            found = np.empty(part.size, np.float32)
+            own._unpack(start, found)
             total += float(part @ part)
-            part -= other[start : start + PANEL]
+            part -= found
             lost += float(part @ part)
         return (lost / total) ** 0.5 if total else 0.0
 
@@ -156,15 +157,12 @@ def array(x: Array, format: str = "nf4", block: int | None = None, double: bool 
     if type(x).__name__ == "ShapeArray":
         found = {k: type(x)(*told) for k, told in encoding.shapes(shape, format, cut.block, double).items()}
         return Quantized(format, shape, cut.block, **found)
-    codes, absmax, zeros = encoding.encoded(encoding.checked(_host(x)), format, cut)
-    arrays: dict[str, Any] = {"codes": encoding.packed(codes, format) if form.bits == 4 else codes, "absmax": absmax}
-    if zeros is not None:
-        arrays["zeros"] = zeros
+    arrays: dict[str, Any] = encoding.encoded(_host(x), format, cut)._asdict()
     if double:
-        arrays["absmax"], arrays["nested_absmax"], arrays["offset"] = encoding.nested(absmax)
+        arrays["absmax"], arrays["nested_absmax"], arrays["offset"] = encoding.nested(arrays["absmax"])
     home = backend(type(x))
     if home.__name__ != "adjoint.arrays.numpy":
-        arrays = {name: xp.asarray(x, value, value.dtype) for name, value in arrays.items()}
+        arrays = {k: value if value is None else xp.asarray(x, value, value.dtype) for k, value in arrays.items()}
     return Quantized(format, shape, cut.block, **arrays)
 
 
