@@ -254,7 +254,7 @@ def test_nothing_is_dropped_silently() -> None:
     }
     report = aj.inspect(arrays)
     assert {"w"} | report.skipped.keys() == arrays.keys()
-    assert report.skipped["q.weight"] == "int8: no floating numbers; if it is quantized, its scales are not known"
+    assert report.skipped["q.weight"] == "int8: integers; if it is quantized, its scales are not known"
     assert report.skipped["c"].startswith("complex128")
     assert report.skipped["none"].startswith("empty")
     assert report.parameters == 12 + 12 + 3 + 3 + 1 + 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,22 +60,21 @@ def of_weight(name: str, shape: tuple[int, ...]) -> Sliding | None:
     return Sliding((1,) * n, (1,) * n, known=False)
 
 
-def of_graph(model: Any) -> dict[str, Sliding]:
-    """Those of a graph's learned kernels, by name, from its steps; nothing for other modules."""
+def of_graph(model: Any, stored: Mapping[str, Any]) -> dict[str, Sliding]:
+    """Those of a graph's kernels, learned or `stored` as integers, by name; nothing for other modules."""
     found: dict[str, Sliding] = {}
     for step, _ in model.plan.steps if isinstance(model, Graph) else ():
-        if len(step.args) < 2 or not isinstance(step.args[1], Value):
-            continue
-        name = str(step.args[1])
-        shape = tuple(getattr(model.__dict__.get(name), "shape", ()))
-        made = _of_onnx(step.call, shape) or _of_aten(step, shape)
-        if made is not None:
-            found[name] = made
+        takes = str(step.args[1]) if len(step.args) > 1 and isinstance(step.args[1], Value) else ""
+        for name in (takes, f"{step.outputs[0]}.weight"):
+            shape = tuple(getattr(stored.get(name, model.__dict__.get(name)), "shape", ()))
+            made = _of_onnx(step.call, shape) or _of_aten(step, shape)
+            if made is not None:
+                found[name] = made
     return found
 
 
 def _of_onnx(node: Any, shape: tuple[int, ...]) -> Sliding | None:
-    if getattr(node, "op", "") not in ("Conv", "ConvTranspose"):
+    if getattr(node, "op", "") not in ("Conv", "ConvTranspose", "QLinearConv"):
         return None
     told = (node.get("strides") or 1, node.get("dilations") or 1, node.get("group", 1))
     return _made(shape, *told, node.op == "ConvTranspose")

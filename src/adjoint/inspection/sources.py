@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays.dispatch import is_floating
+from adjoint.inspection import integers
 from adjoint.inspection.heads import Heads, attentions, circuits_of
 from adjoint.inspection.sliding import Sliding, of_graph, of_module, of_weight
 from adjoint.inspection.weight import refused
@@ -24,8 +25,6 @@ EMBEDDING = re.compile(r"(^|[._/])(\w*emb\w*|wte|wpe|shared)([._/]|$)", re.IGNOR
 ATTENTION = re.compile(
     r"(^|[._/])(\w*attn\w*|\w*attention\w*|[qkvo]_proj|qkv|query|key|value|in_proj_weight)([._/]|$)", re.IGNORECASE
 )
-
-
 UNPACKED = "float32"  # what quantized weights are unpacked to
 
 
@@ -100,6 +99,7 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
         result = Sources(os.path.basename(model.files[0]))
         entries = {name: model.entry(name) for name in model}
         _fill(result, (_plain(name, e, e.read) for name, e in entries.items()))
+        _headless(result)
         return result
     if hasattr(model, "named_parameters") and hasattr(model, "named_modules"):
         known, unknown = attentions(model)
@@ -111,11 +111,18 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
     if isinstance(model, Mapping):
         result = Sources("arrays")
         _fill(result, (_plain(name, x, _reading(x)) for name, x in model.items()))
+        _headless(result)
         return result
     raise TypeError(
         f"inspect: {type(model).__name__} has no weights: give a module, adjoint.interop.Weights, a mapping of names "
         "to arrays, or the path of a model."
     )
+
+
+def _headless(result: Sources) -> None:
+    """Say that attentions have no circuits where there are only their weights."""
+    if any(x.kind == "attention" for x in result.weights):
+        result.skipped[circuits_of("")] = "how many heads an attention has, weights alone do not tell: give the module"
 
 
 Found = tuple[str, Any, str, bool, Callable[[], np.ndarray], Sliding | None]
@@ -129,14 +136,17 @@ def _plain(name: str, x: Any, read: Callable[[], np.ndarray]) -> Found:
 
 def _of_module(model: Any) -> Iterator[Found]:
     """(name, array, kind, whether it is a buffer, reading, sliding) of every array, a tied one once a name."""
-    owners = dict(model.named_modules())
-    slid = of_graph(model)
+    owners, stored = dict(model.named_modules()), integers.of_graph(model)
+    slid = of_graph(model, stored)
     torch = type(model).__module__.partition(".")[0] != "adjoint" and hasattr(model, "register_forward_hook")
     options = {"remove_duplicate": False} if torch else {}
     packs = {name: module for name, module in owners.items() if getattr(module, "packed_parameters", 0)}
     for name, pack in packs.items():
         told = f"{name.rpartition('.')[0]}.weight".removeprefix(".")
         yield told, pack, _kind(told, "", pack.shape), False, _reading_packed(pack), None
+    for name, x in stored.items():
+        read = _reading_packed(x) if isinstance(x, integers.Stored) else _reading(x)
+        yield name, x, _kind(name, "", x.shape), False, read, slid.get(name)
     for group, buffer in ((model.named_parameters, False), (model.named_buffers, True)):
         for name, x in group(**options):
             owner, shape = owners.get(name.rpartition(".")[0]), _shape(x)
@@ -158,7 +168,7 @@ def _fill(result: Sources, found: Iterator[Found]) -> None:
             result.skipped[name] = f"tied: it is {origin}"
             continue
         first[id(x)] = name
-        dtype, shape = str(getattr(x, "dtype", "")).removeprefix("torch."), _shape(x)
+        dtype, shape = _dtype(x), _shape(x)
         size, result.arrays = math.prod(shape), result.arrays + 1
         result.dtypes[dtype] = result.dtypes.get(dtype, 0) + _nbytes(x, size, dtype)
         if buffer:
@@ -179,7 +189,7 @@ def _why_not(x: Any, shape: tuple[int, ...], dtype: str, buffer: bool) -> str:
     if getattr(x, "packed_parameters", 0):
         x, dtype = x.codes, UNPACKED
     if not is_floating(dtype):
-        return f"{dtype or type(x).__name__}: no floating numbers" + _quantized(dtype, shape)
+        return _no_floats(dtype or type(x).__name__, shape)
     if len(shape) < 2:
         return "one axis: a bias, gain or the like" if shape else "a single number"
     if not math.prod(shape):
@@ -189,8 +199,10 @@ def _why_not(x: Any, shape: tuple[int, ...], dtype: str, buffer: bool) -> str:
     return refused(shape[0], math.prod(shape[1:]), dtype_of(dtype))
 
 
-def _quantized(dtype: str, shape: tuple[int, ...]) -> str:
-    return "; if it is quantized, its scales are not known" if len(shape) > 1 and "int" in dtype else ""
+def _no_floats(dtype: str, shape: tuple[int, ...]) -> str:
+    if "int" in dtype:
+        return f"{dtype}: integers" + ("; if it is quantized, its scales are not known" if len(shape) > 1 else "")
+    return f"{dtype}: complex numbers" if "complex" in dtype else f"{dtype}: no floating numbers"
 
 
 def _kind(name: str, owner: str, shape: tuple[int, ...]) -> str:
@@ -205,8 +217,18 @@ def _shape(x: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in getattr(x, "shape", ()))
 
 
+def _dtype(x: Any) -> str:
+    """The name of an array's dtype, whatever the order of its bytes."""
+    dtype = getattr(x, "dtype", "")
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
+
+
 def _reading(x: Any) -> Callable[[], np.ndarray]:
-    return lambda: to_numpy(x)
+    def read() -> np.ndarray:
+        found = to_numpy(x)
+        return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+    return read
 
 
 def _reading_packed(x: Any) -> Callable[[], np.ndarray]:
