@@ -166,8 +166,10 @@ def _csv(data: Path) -> Iterator[tuple[Any, int]]:
                 others = [field for k, field in enumerate(row) if k != where]
                 text = row[heading.index("text")] if "text" in heading else _numbers(place, others)
                 yield text, _label(place, row[where])
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{data}, line {rows.line_num + 1}: {error}.") from None
+        except csv.Error as error:
+            raise DataError(f"{data}, line {rows.line_num}: {error}.") from None
+        except UnicodeDecodeError as error:
+            raise DataError(f"{data} is not UTF-8 text: {error}.") from None
 
 
 def _jsonl(data: Path) -> Iterator[tuple[Any, int]]:

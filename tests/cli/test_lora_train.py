@@ -1,0 +1,306 @@
+"""`adjoint lora train`: real digits and texts learned, adapters that PEFT reads, runs that go on, data that are not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+import adjoint as aj
+from adjoint.cli import app
+from adjoint.cli.tuning import STATE
+from adjoint.lora import METHODS
+from adjoint.training import loop
+from tests.cli.lora_models import VERSE, bert, llama, vit
+
+# PEFT asks transformers by an old name
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+
+def run(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["lora", "train", *map(str, words)])
+    assert not isinstance(done.exception, Exception) or isinstance(done.exception, OSError), done.exc_info
+    return done.exit_code, f"{done.output} {done.exception or ''}"
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def verse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "verse.txt"
+    path.write_text(VERSE * 20)
+    return path
+
+
+def figures(out: Path) -> Any:
+    return json.loads((out / "run.json").read_text())
+
+
+@pytest.mark.covers("L06")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_text_is_learned_and_peft_reads_the_adapter(method: str, writer: Path, verse: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, told = run(writer, "--data", verse, "--out", out, "--method", method, "--steps", 20, "--seq", 16, "--rank", 3,
+                     "--lr", "1e-2")  # fmt: skip
+    assert code == 0, told
+    found = figures(out)
+    assert found["after"][0] < found["before"][0]
+    assert [e["epoch"] for e in found["epochs"]] == [*range(1, 11)]
+    assert not (out / STATE).exists()
+    assert not list(out.glob(".*"))
+    x = np.array([[5, 60, 7, 200, 9]])
+    if method == "full":
+        ours = aj.open(out)(x)
+        theirs = transformers.LlamaForCausalLM.from_pretrained(out)
+    else:
+        ours = aj.lora.load(aj.open(writer), out)(x)
+        theirs = peft.PeftModel.from_pretrained(transformers.LlamaForCausalLM.from_pretrained(writer), out)
+    expected = theirs.eval()(torch.tensor(x)).logits.detach().numpy()
+    np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
+    assert not np.allclose(ours, aj.open(writer)(x), atol=1e-3)
+
+
+@pytest.mark.covers("L06")
+def test_real_digits_are_learned_by_lora(tmp_path: Path) -> None:
+    data, out = tmp_path / "digits.npz", tmp_path / "out"
+    digits = aj.data.digits().reshape(1, 8, 8)
+    np.savez(data, x=digits.x, y=digits.y)
+    model = vit(tmp_path / "vit")
+    code, told = run(model, "--data", data, "--out", out, "--epochs", 5, "--batch", 32, "--lr", "1e-2", "--seed", 3)
+    assert code == 0, told
+    found = figures(out)
+    losses = [e["validation_loss"] for e in found["epochs"]]
+    assert losses == sorted(losses, reverse=True)
+    assert found["before"][1] < 0.25 < 0.6 < found["after"][1]
+    net = aj.lora.load(aj.open(model), out)
+    _, held_out = digits.split(0.1, 3)
+    loss, right = aj.training.evaluate(net, held_out, batch_size=32)
+    assert [loss, right] == pytest.approx(found["after"], rel=1e-5)
+    whole = json.loads((out / "adapter_config.json").read_text())["modules_to_save"]
+    assert whole == ["classifier"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_labelled_texts(kind: str, tmp_path: Path) -> None:
+    rows = [(word * (k % 4 + 1), label) for k in range(20) for label, word in enumerate(("no, ", "yes; ", "maybe? "))]
+    data, out = tmp_path / f"texts.{kind}", tmp_path / "out"
+    with data.open("w", newline="") as file:
+        if kind == "csv":
+            csv.writer(file).writerows([("label", "text"), *((label, text) for text, label in rows)])
+        else:
+            file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    code, told = run(bert(tmp_path / "bert"), "--data", data, "--out", out, "--epochs", 12, "--lr", "2e-2", "--seq", 12)
+    assert code == 0, told
+    found = figures(out)
+    assert found["after"][0] < found["before"][0]
+    assert found["after"][1] > 0.8
+
+
+def test_pixels_in_a_csv_become_images(tmp_path: Path) -> None:
+    digits, data = aj.data.digits(), tmp_path / "digits.csv"
+    with data.open("w", newline="") as file:
+        rows = [[y, *x] for x, y in zip(digits.x[:60].tolist(), digits.y[:60].tolist(), strict=True)]
+        csv.writer(file).writerows([["label", *(f"p{k}" for k in range(64))], *rows])
+    code, told = run(vit(tmp_path / "vit"), "--data", data, "--out", tmp_path / "out", "--steps", 2)
+    assert code == 0, told
+
+
+# Going on
+
+
+@contextmanager
+def stopping(after: int) -> Iterator[Callable[[], Any]]:
+    """What stands in for `interruptions`: Ctrl-C during a step."""
+
+    class Asked(list[int]):
+        count = 0
+
+        def __bool__(self) -> bool:
+            self.count += 1
+            return self.count > after
+
+    yield Asked()
+
+
+@pytest.mark.covers("L06")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("after", [3, 12])
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    method: str, after: int, writer: Path, verse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--data", verse, "--method", method, "--steps", 20, "--seq", 16, "--rank", 2)
+    assert run(writer, *words, "--out", tmp_path / "straight")[0] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "interruptions", lambda: stopping(after))
+        code, told = run(writer, *words, "--out", tmp_path / "broken")
+    assert code == 130, told
+    assert "--resume goes on" in told
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == [STATE]
+    code, told = run(writer, *words, "--out", tmp_path / "broken")
+    assert code == 1
+    assert "--resume" in told
+    code, told = run(writer, *words, "--out", tmp_path / "broken", "--resume")
+    assert code == 0, told
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    losses = [[e["loss"] for e in figures(tmp_path / kind)["epochs"]] for kind in ("straight", "broken")]
+    assert losses[0] == losses[1]
+
+
+def test_ctrl_c_is_heard(writer: Path, verse: Path, tmp_path: Path) -> None:
+    code = "from adjoint.cli import main; main()"
+    words = [writer, "--data", verse, "--out", tmp_path / "out", "--steps", 1000, "--seq", 16]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "lora", "train", *map(str, words)], stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stderr is not None
+    process.stderr.readline()  # the first round is done
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130, told
+    assert "go" in told
+    assert (tmp_path / "out" / STATE).exists()
+
+
+def test_the_state_holds_no_base_weights_and_knows_them(
+    writer: Path, verse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--data", verse, "--steps", 20, "--seq", 16)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "interruptions", lambda: stopping(5))
+        assert run(writer, *words, "--out", tmp_path / "out")[0] == 130
+    state = tmp_path / "out" / STATE
+    assert not [name for name in aj.load(state) if "base_layer" in name or "embed" in name]
+    other = llama(tmp_path / "other")
+    arrays = aj.load(other / "model.safetensors")
+    arrays["model.norm.weight"][0] += 1
+    aj.save(other / "model.safetensors", arrays)
+    code, told = run(other, *words, "--out", tmp_path / "out", "--resume")
+    assert (code, "frozen weights was" in told) == (1, True)
+    code, told = run(writer, *words, "--out", tmp_path / "out", "--resume", "--lr", "1e-2")
+    assert (code, "another run" in told) == (1, True)
+    whole = state.read_bytes()
+    for broken in (whole[:100], whole[:-9], whole[:-40] + bytes(40)):
+        state.write_bytes(broken)
+        code, told = run(writer, *words, "--out", tmp_path / "out", "--resume")
+        assert code == 1, told
+        assert STATE in told
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [STATE]
+    state.write_bytes(whole)
+    assert run(writer, *words, "--out", tmp_path / "out", "--resume")[0] == 0
+
+
+# What cannot be
+
+
+BAD_TEXTS = {
+    "empty.txt": (b"  \n", "is empty"),
+    "short.txt": (b"too short", "fewer than a window"),
+    "latin.txt": (b"caf\xe9 " * 99, "not UTF-8"),
+    "unknown.docx": (b"x", "data are text"),
+}
+BAD_EXAMPLES = {
+    "none.csv": (b"", "names the columns"),
+    "nolabel.csv": (b"text,class\nyes,1\n", "names the columns"),
+    "one.csv": (b"text,label\nyes,1\n", "too few"),
+    "ragged.csv": (b"text,label\nyes,1\nno\n", "line 3: 1 fields"),
+    "words.csv": (b"text,label\nyes,good\nno,1\n", "line 2: the label 'good'"),
+    "minus.csv": (b"text,label\nyes,-1\nno,1\n", "line 2: the label '-1'"),
+    "range.csv": (
+        b"text,label\nyes,0\nno,7\nno,1\n",
+        "labels run from 0 to 7, but BertForSequenceClassification has 3",
+    ),
+    "numbers.csv": (b"a,label\nx,1\n2,1\n", "line 2: could not convert"),
+    "latin.csv": (b"text,label\n\xff,1\n", "not UTF-8"),
+    "latin.jsonl": (b'{"text": "\xff", "label": 1}\n', "not UTF-8"),
+    "broken.jsonl": (b'{"text": "yes", "label": 1}\n{"text":\n', "line 2 is not JSON"),
+    "list.jsonl": (b"[1]\n", "line 1: a line is an object"),
+    "float.jsonl": (b'{"text": "yes", "label": 1.5}\n', "line 1: the label 1.5"),
+    "damaged.npz": (b"PK\x03\x04 no", "damaged.npz"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TEXTS)
+def test_texts_that_cannot_be_learned(name: str, writer: Path, tmp_path: Path) -> None:
+    content, expected = BAD_TEXTS[name]
+    (tmp_path / name).write_bytes(content)
+    code, told = run(writer, "--data", tmp_path / name, "--out", tmp_path / "out")
+    assert code == 1
+    assert expected in told
+    assert name in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", BAD_EXAMPLES)
+def test_examples_that_cannot_be_learned(name: str, tmp_path: Path) -> None:
+    content, expected = BAD_EXAMPLES[name]
+    (tmp_path / name).write_bytes(content)
+    code, told = run(bert(tmp_path / "bert"), "--data", tmp_path / name, "--out", tmp_path / "out")
+    assert code == 1
+    assert expected in told
+    assert name in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_arrays_that_cannot_be_learned(tmp_path: Path) -> None:
+    model, data = vit(tmp_path / "vit"), tmp_path / "x.npz"
+    images = np.zeros((4, 1, 8, 8), "float32")
+    for arrays, expected in (
+        ({"x": images}, "holds x"),
+        ({"x": images, "y": np.zeros(3, int)}, "y is a whole number"),
+        ({"x": images, "y": np.zeros(4)}, "y is a whole number"),
+        ({"x": images[:, 0], "y": np.zeros(4, int)}, "does not take"),
+        ({"x": images, "y": np.array([0, 1, 2, 10])}, "has 10 classes"),
+        ({"x": images[:1], "y": np.zeros(1, int)}, "too few"),
+        ({"x": images, "y": np.array([None] * 4)}, "y"),
+    ):
+        np.savez(data, **arrays)
+        code, told = run(model, "--data", data, "--out", tmp_path / "out")
+        assert code == 1, told
+        assert expected in told
+        assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_go_together(writer: Path, verse: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    aj.save(tmp_path / "weights.safetensors", {"w": np.ones((2, 2))})
+    for words, expected in (
+        ((writer, "--data", tmp_path / "no.txt"), "no.txt"),
+        ((tmp_path / "nowhere", "--data", verse), "nowhere"),
+        ((tmp_path / "weights.safetensors", "--data", verse), "no network"),
+        ((bert(tmp_path / "bert"), "--data", verse), "does not write text"),
+        ((writer, "--data", verse, "--seq", 16, "--targets", "query"), "matches no layer"),
+        ((writer, "--data", verse, "--seq", 16, "--rank", 17), "rank 17 is above"),
+        ((writer, "--data", verse, "--seq", 5000), "fewer than a window"),
+        ((writer, "--data", verse, "--seq", 16, "--resume"), "no run to go on with"),
+        ((writer, "--data", verse, "--seq", 16, "--steps", 2, "--epochs", 1), "not both"),
+    ):
+        code, told = run(*words, "--out", out)
+        assert code == 1, told
+        assert expected in told
+        assert not out.exists() or not list(out.glob("adapter*"))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_a_rate_that_makes_it_diverge(writer: Path, verse: Path, tmp_path: Path) -> None:
+    code, told = run(writer, "--data", verse, "--seq", 16, "--steps", 20, "--lr", "1e30", "--out", tmp_path / "out")
+    assert code == 1
+    assert "lower the learning rate" in told
+    assert not list((tmp_path / "out").glob("adapter*"))
