@@ -205,6 +205,7 @@ def test_adapters_are_compared_with_the_network_without_them() -> None:
         assert x.told.startswith("of rank 5 (its adapters have r = 5)")
     assert (alone.changes[3].told, alone.changes[3].adapter) == ("unchanged", None)
     assert not alone.skipped.keys() - {"1.bias", "2.bias", "3.bias"}
+    assert alone.verdict.startswith("3 of 4 weights changed, by adapters of r = 5: ")
     delta = net[1].adapters["default"].delta().astype("float64")
     assert alone.changes[1].norm == pytest.approx(np.linalg.norm(delta), rel=1e-5)
     back = aj.diff(net, plain).changes[1]
@@ -238,6 +239,13 @@ def test_other_adapters_are_told_by_what_they_compute(kind: str) -> None:
     delta = net.weight.astype("float64") - net.base_layer.weight
     assert found.norm == pytest.approx(np.linalg.norm(delta), rel=1e-5)
     assert (found.rank == 4) == (kind == "adalora")  # DoRA's norms change every row
+
+
+def test_adapters_beside_packed_weights() -> None:
+    net = aj.lora.add(aj.quantize(aj.nn.MLP((64, 64), rng=0)), 2, init="gaussian", rng=0)
+    net[0].adapters["default"].lora_B = drawn(64, 2).astype("float32")
+    found = aj.diff(net).changes[0]
+    assert (found.rank, found.adapter, found.turning is None) == (2, 2, False)
 
 
 def test_the_command_takes_a_folder_of_adapters(tmp_path: Path) -> None:

@@ -145,6 +145,19 @@ def test_adapters_of_full_rank_are_the_tuned_network(tmp_path: Path) -> None:
     assert not aj.lora.adapted_layers(base)
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_networks_on_other_backends(backend: str) -> None:
+    base = aj.nn.Sequential(aj.nn.Linear(6, 5, rng=0), aj.nn.LayerNorm(5))
+    tuned = aj.nn.Sequential(aj.nn.Linear(6, 5, rng=1), aj.nn.LayerNorm(5))
+    tuned[1].weight = RNG.standard_normal(5).astype("float32")
+    x = RNG.standard_normal((3, 6)).astype("float32")
+    for one, two in ((base.to(backend), tuned), (base, tuned.to(backend))):
+        net, _ = aj.lora.extract(one, two, rank=5)
+        like = next(one.parameters())
+        assert all(type(p) is type(like) for p in net.parameters())
+        close(np.asarray(net.to("numpy")(x)), tuned(x), tolerance=1e-5)
+
+
 def test_a_planted_change_is_taken_whole_by_its_rank() -> None:
     base = aj.nn.MLP((30, 40, 20), rng=0)
     tuned = aj.to(base)
@@ -209,6 +222,11 @@ def test_networks_that_cannot_be_compared_are_refused() -> None:
         aj.lora.extract(base, aj.nn.MLP((5, 6, 3), rng=0), 2)
     with pytest.raises(ValueError, match="the networks are equal"):
         aj.lora.extract(base, aj.to(base), 2)
+    norms = aj.nn.Sequential(aj.nn.Linear(5, 6, rng=0), aj.nn.LayerNorm(6))
+    scaled = aj.to(norms)
+    scaled[1].weight = 2.0 * norms[1].weight
+    with pytest.raises(ValueError, match="no weight that takes an adapter changed, only 1: save"):
+        aj.lora.extract(norms, scaled, 2)
     with pytest.raises(ValueError, match="base has adapters"):
         aj.lora.extract(aj.lora.add(aj.to(base), 2), base, 2)
     broken = aj.to(base)

@@ -198,6 +198,9 @@ def test_other_networks_are_refused() -> None:
     net[0].weight = net[0].weight * np.inf
     with pytest.raises(ValueError, match="weight of 0 has numbers that are not finite"):
         aj.lora.plan(net)
+    packed = aj.quantize(aj.nn.MLP((64, 64), rng=0))
+    with pytest.raises(ValueError, match="weight of 0 is packed and has no gradient"):
+        aj.lora.plan(packed, sample=(np.ones((2, 64), "float32"), np.array([0, 1])))
     with aj.nn.init.only_shapes():
         empty = aj.nn.MLP((5, 6, 4))
     with pytest.raises(aj.SpectrumError, match="only has a shape"):

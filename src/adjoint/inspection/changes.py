@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adjoint.errors import DtypeError
 from adjoint.inspection.adapted import Beside, parted
 from adjoint.inspection.tails import random_values
 from adjoint.inspection.turning import Turning, turning
@@ -126,7 +127,9 @@ class Changes:
         full = [x for x in moved if not x.low_rank]
         told = f"{len(moved)} of {all_of_them} {weights} changed"
         if not full:
-            return f"{told}, by updates of low rank: {max(x.k90 for x in moved)} directions hold 90 % of each"
+            ranks = sorted({x.adapter for x in moved if x.adapter is not None})
+            by = f"adapters of r = {', '.join(map(str, ranks))}" if ranks else "updates of low rank"
+            return f"{told}, by {by}: {max(x.k90 for x in moved)} directions hold 90 % of each"
         which = full[0].name if len(full) == 1 else f"{len(full)} of them, {full[0].name} the most,"
         return f"{told}; for {which} an update of low rank would not do"
 
@@ -253,8 +256,14 @@ def _change(base: Source, tuned: Source, mine: Beside | None, theirs: Beside | N
 
 
 def _spacing(*both: Source) -> float:
-    """The spacing at 1 of the coarser dtype in which the weights are kept."""
+    """The spacing at 1 of the coarser dtype in which the weights are kept; float32's where codes are kept."""
     import ml_dtypes
 
     finfo: Any = ml_dtypes.finfo
-    return max(float(finfo(dtype_of(x.dtype)).eps) for x in both)
+    coarsest = 0.0
+    for x in both:
+        try:
+            coarsest = max(coarsest, float(finfo(dtype_of(x.dtype)).eps))
+        except DtypeError:
+            coarsest = max(coarsest, SINGLE)
+    return coarsest

@@ -19,6 +19,7 @@ from adjoint.lora.placing import replace
 from adjoint.maps.flat import to_numpy
 from adjoint.maps.spectra.truncation import Truncated, check_wish, share_kept, truncated
 from adjoint.nn.module import Module, to
+from adjoint.trees import map as tree_map
 
 SHOWN = 5  # names in an error
 
@@ -101,8 +102,8 @@ def extract(
     Everything else that changed, such as norms, is stored whole (PEFT's `modules_to_save`), and so is a table that has
     grown by new tokens. `lora.save(net, folder)` writes it all. `base` itself stays as it is.
 
-    Raises ValueError where the networks differ in their modules, nothing changed, numbers are not finite, or a network
-    has adapters; ShapeError for arrays of other shapes, and what `truncated` raises for rank and energy.
+    Raises ValueError where the networks differ in their modules, no weight changed, numbers are not finite, or one has
+    adapters; ShapeError for arrays of other shapes, and what `truncated` raises for rank and energy.
 
     >>> import numpy as np, adjoint as aj
     >>> base = aj.nn.MLP((9, 8, 7), rng=0, dtype="float64")
@@ -135,7 +136,7 @@ def extract(
     net = installed(net, made, {id(modules[key]): layer for key, (layer, _, _) in made.items()}, name, (), None)
     there = dict(layers(tuned))
     for key in found.whole:
-        net = replace(net, {key: to(there[key]).unfreeze()})
+        net = replace(net, {key: _beside(modules[key], there[key])})
         sizes += sum(int(np.prod(x.shape)) for _, x in there[key].named_arrays())
     own = dict(layers(net))
     for label in found.biases:
@@ -143,7 +144,7 @@ def extract(
         layer = own[key].base_layer if key in made else own[key]
         layer.bias = xp.asarray(layer.bias, to_numpy(there[key].bias), layer.bias.dtype)
         layer.unfreeze("bias")
-        sizes += int(layer.bias.size)
+        sizes += int(np.prod(layer.bias.shape))
     tied = tuple(f"{a} is {b}" for a, b in base.form().ties if _owner(a) in made and _owner(b) in made)
     return net.eval(), Extraction(tuple(rows), tuple(found.biases), found.whole, found.lost, tied, sizes)
 
@@ -192,6 +193,11 @@ def _changed(base: Module, tuned: Module) -> Changed:
             _compare(result, key, module, second[key])
     if not (result.updates or result.whole or result.biases):
         raise ValueError("lora.extract: the networks are equal: there is nothing to extract.")
+    if not result.updates:
+        told = ", ".join([*result.whole, *result.biases][:SHOWN])
+        raise ValueError(
+            f"lora.extract: no weight that takes an adapter changed, only {told}: save these by themselves."
+        )
     return result
 
 
@@ -251,6 +257,13 @@ def _adapter(layer: Adapted, best: Truncated) -> LoRA:
     dtype = width(W)
     A, B = (xp.asarray(W, x.reshape(s), dtype) for x, s in ((best.right, first), (best.left, second)))
     return LoRA(A, B, float(best.rank))
+
+
+def _beside(module: Module, other: Module) -> Module:
+    """The other module, free to learn, on the backend of the first."""
+    like = next(x for _, x in module.named_arrays())
+    moved: Module = tree_map(lambda x: xp.asarray(like, to_numpy(x), str(x.dtype).rpartition(".")[2]), to(other))
+    return moved.unfreeze()
 
 
 def _owner(name: str) -> str:

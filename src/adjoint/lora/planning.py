@@ -8,24 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array
 from adjoint.arrays.shapes import ShapeArray
 from adjoint.costs import Cost, Roofline, cost
 from adjoint.costs.subjects import shaped
-from adjoint.inspection.watching import evaluated
 from adjoint.lora.adapters import LoRA
 from adjoint.lora.adding import installed, width
 from adjoint.lora.config import Config
+from adjoint.lora.gains import effective, gradients, matrix, most, pair, share
 from adjoint.lora.initial import shapes
 from adjoint.lora.layers import Adapted, adapted, adapted_layers, layers
 from adjoint.lora.targets import Target, chosen, hub_name
-from adjoint.maps.flat import to_numpy
-from adjoint.maps.spectra.gram import by_gram
-from adjoint.maps.spectra.spectrum import Spectrum
 from adjoint.nn.module import Module, count_parameters
-from adjoint.ops.losses import cross_entropy
-from adjoint.transforms import grad
 
 USUAL = 8  # the rank everywhere whose parameters are the budget, where none is given
 SCALE = 2.0  # α/r of every layer
@@ -37,6 +30,9 @@ class Planned:
 
     `weight` is the share of the gradient's energy that the rank holds, or the effective rank of W (Roy & Vetterli
     2007), in proportion to which ranks were given.
+
+    >>> Planned("fc", (32, 64), 4, 30.0).parameters
+    384
     """
 
     name: str
@@ -138,19 +134,19 @@ def plan(
     if loss is not None and (sample is None or callable(sample)):
         raise ValueError("lora.plan: a loss goes with a sample (x, t), or tokens: give one.")
     wrapped = _wrapped(net, targets)
-    sizes = {name: _matrix(layer) for name, layer in wrapped.items()}
+    sizes = {name: matrix(layer) for name, layer in wrapped.items()}
     if budget is None:
-        budget = sum(min(USUAL, _most(size)) * sum(size) for size in sizes.values())
+        budget = sum(min(USUAL, most(size)) * sum(size) for size in sizes.values())
     if budget < (least := min(sum(size) for size in sizes.values())):
         raise ValueError(f"lora.plan: a budget of {budget:,} is too small: a rank of 1 takes {least:,} at least.")
     costs = {name: sum(size) for name, size in sizes.items()}
     if sample is None:
-        known = {name: _effective(name, layer) for name, layer in wrapped.items()}
-        ranks = spread({name: known[name] / np.arange(1, _most(sizes[name]) + 1) for name in known}, costs, budget)
+        known = {name: effective(name, layer) for name, layer in wrapped.items()}
+        ranks = spread({name: known[name] / np.arange(1, most(sizes[name]) + 1) for name in known}, costs, budget)
     else:
-        squares = _gradients(net, wrapped, sample, loss)
-        ranks = spread({name: squares[name][: _most(sizes[name])] / costs[name] for name in squares}, costs, budget)
-        known = {name: _share(squares[name], ranks[name]) for name in wrapped}
+        squares = gradients(net, wrapped, sample, loss)
+        ranks = spread({name: squares[name][: most(sizes[name])] / costs[name] for name in squares}, costs, budget)
+        known = {name: share(squares[name], ranks[name]) for name in wrapped}
     rows = tuple(Planned(name, sizes[name], ranks[name], known[name]) for name in wrapped)
     small = _laid_out(net, {name: rank for name, rank in ranks.items() if rank})
     found, full = _costs(net, small, sample)
@@ -188,9 +184,6 @@ def spread(gains: Mapping[str, np.ndarray], costs: Mapping[str, int], budget: in
     return ranks
 
 
-# What ranks follow
-
-
 def _wrapped(net: Module, targets: Any) -> dict[str, Adapted]:
     if adapted_layers(net):
         raise ValueError("lora.plan: the network has adapters: lora.remove takes them away.")
@@ -203,89 +196,6 @@ def _wrapped(net: Module, targets: Any) -> dict[str, Adapted]:
         if id(layer) not in {id(other.base_layer) for other in found.values()}:
             found[name] = new
     return found
-
-
-def _matrix(layer: Adapted) -> tuple[int, int]:
-    first, second = shapes(layer, 1)
-    return second[0], int(np.prod(first[1:]))
-
-
-def _most(size: tuple[int, int]) -> int:
-    """The largest rank at which an adapter is no larger than its weight."""
-    m, n = size
-    return max(1, m * n // (m + n))
-
-
-def _effective(name: str, layer: Adapted) -> float:
-    values, bound = _values(name, to_numpy(layer.matrix(layer.base_layer.weight)), "weight")
-    return float(Spectrum(_matrix(layer), 2.0**-23, values, bound, "gram").effective_rank())
-
-
-def _gradients(net: Module, wrapped: Mapping[str, Adapted], sample: Any, loss: Any) -> dict[str, np.ndarray]:
-    """σ² of the gradient of each layer's weight."""
-    if callable(sample):
-        measure = sample
-    else:
-        (x, t), between = _pair(sample), loss or _cross_entropy
-        measure = lambda n: between(n(x), t)  # noqa: E731
-    learning = evaluated(net)
-    for _, module in layers(learning):  # the weights of the targets alone, whatever was frozen
-        module.freeze()
-    own = dict(layers(learning))
-    for name in wrapped:
-        _reach(learning, name)
-        own[name].unfreeze("weight")
-    grads = dict(layers(grad(measure)(learning)))
-    result = {}
-    for name, layer in wrapped.items():
-        G = getattr(grads[name], "weight", None)
-        if G is None:
-            raise ValueError(f"lora.plan: the loss on the sample does not depend on {name}: leave it out.")
-        result[name] = _values(name, to_numpy(layer.matrix(G)), "gradient")[0] ** 2
-    if not any(squares.any() for squares in result.values()):
-        raise ValueError("lora.plan: all gradients on the sample are zero: there is nothing to follow.")
-    return result
-
-
-def _reach(net: Module, name: str) -> None:
-    """Let gradients pass through the modules above a name."""
-    parts = name.split(".") if name else []
-    own = dict(net.named_modules())
-    for k in range(len(parts)):
-        module, inner = own.get(".".join(parts[:k])), parts[k]
-        if module is not None and inner in module.form().names:
-            module.__dict__["_frozen"] = module._frozen - {inner}
-            module.__dict__["_form"] = None
-
-
-def _pair(sample: Any) -> tuple[Array, Array]:
-    if isinstance(sample, tuple) and len(sample) == 2:
-        return sample
-    if not isinstance(sample, (tuple, list)) and "int" in str(getattr(sample, "dtype", "")) and len(sample.shape) == 2:
-        return sample[:, :-1], sample[:, 1:]
-    raise ValueError(
-        "lora.plan: a sample is a pair (x, t) of inputs and targets, tokens (n, T) of text, or a function of the "
-        "network that gives the loss."
-    )
-
-
-def _cross_entropy(y: Array, t: Array) -> Any:
-    return cross_entropy(xp.reshape(y, (-1, y.shape[-1])), xp.reshape(t, (-1,)))
-
-
-def _values(name: str, matrix: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
-    wide = matrix.astype(np.float64)
-    if not np.isfinite(wide).all():
-        raise ValueError(f"lora.plan: the {what} of {name or 'the layer'} has numbers that are not finite.")
-    return by_gram(wide)
-
-
-def _share(squares: np.ndarray, rank: int) -> float:
-    whole = float(np.sum(squares))
-    return float(np.sum(squares[:rank])) / whole if whole else 0.0
-
-
-# What it costs, and how PEFT says it
 
 
 def _laid_out(net: Module, ranks: Mapping[str, int]) -> Any:
@@ -304,7 +214,7 @@ def _laid_out(net: Module, ranks: Mapping[str, int]) -> Any:
 
 def _costs(net: Module, small: Module, sample: Any) -> tuple[Cost | None, Cost | None]:
     """What training costs with adapters and without; None where it is not known what the network is given."""
-    x = None if sample is None or callable(sample) else _pair(sample)[0]
+    x = None if sample is None or callable(sample) else pair(sample)[0]
     try:
         return cost(small, x), cost(shaped(net).unfreeze(), x)
     except ValueError:
