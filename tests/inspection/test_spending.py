@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import adjoint as aj
+from adjoint.inspection.screen import text
+from tests.costs.test_closed_forms import gpt2
 
 
 @pytest.mark.covers("E02")
@@ -23,7 +28,7 @@ def test_a_language_model_tells_its_cost(monkeypatch: pytest.MonkeyPatch) -> Non
     screen = " ".join(repr(report).split())
     assert "attention overtakes the feed-forward part at 16 tokens, its scores alone at 32" in screen
     assert "`adjoint doctor` measures this machine" in screen
-    assert screen.index("FLOPs in products") < screen.index("weight matrix")
+    assert screen.index("FLOPs in products") < screen.index("σ_min")
 
 
 def test_what_does_not_tell_its_input_has_no_cost() -> None:
@@ -31,3 +36,81 @@ def test_what_does_not_tell_its_input_has_no_cost() -> None:
         report = aj.inspect(model, cache=False)
         assert report.cost is None
         assert json.loads(report.to_json())["cost"] is None
+
+
+GPT = aj.models.GPT(50, 64, n_layer=2, n_head=2, n_embd=8, rng=0)
+
+
+def test_the_cost_is_that_of_the_sample() -> None:
+    tokens = np.random.default_rng(0).integers(0, 50, (3, 9))
+    report = aj.inspect(GPT, tokens, cache=False)
+    assert report.cost == aj.cost(GPT, batch=3, seq=9)
+    assert report.cost.polynomial("seq").checked  # tokens: its growth is known
+    x = np.ones((4, 3), "float32")
+    net = aj.nn.MLP((3, 5, 2), rng=0)
+    assert aj.inspect(net, x, cache=False).cost == aj.cost(net, (4, 3))
+
+
+def test_the_cost_of_a_batch_and_a_length() -> None:
+    assert aj.inspect(GPT, batch=2, seq=16, cache=False).cost == aj.cost(GPT, batch=2, seq=16)
+    with pytest.raises(ValueError, match="64 positions at most"):
+        aj.inspect(GPT, seq=65, cache=False)
+    with pytest.raises(ValueError, match="what MLP is given is not known"):
+        aj.inspect(aj.nn.MLP((3, 2)), batch=2, cache=False)
+    with pytest.raises(ValueError, match="given to a module of this library; here is none"):
+        aj.inspect({"w": np.eye(3)}, batch=2, cache=False)
+    with pytest.raises(ValueError, match="give batch and seq without one"):
+        aj.inspect(GPT, np.zeros((1, 4), int), batch=2, cache=False)
+
+
+@pytest.mark.covers("E02")
+@pytest.mark.parametrize("cache", [False, True])
+def test_each_weights_share_of_the_work(cache: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """2·m·n FLOPs a token and one for each entry of the bias, of all that the formulas of a GPT give."""
+    monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path))
+    for _ in range(1 + cache):  # rows that are remembered get theirs anew
+        report = aj.inspect(GPT, batch=3, seq=9, cache=cache)
+    whole = sum(part[1] for part in gpt2(3, 9, 8, 2, 2, 50).values())
+    for row in report.rows:
+        if row.name == "wpe.weight":  # rows of it are taken, outside of its module
+            assert math.isnan(row.share)
+            continue
+        m, n = row.matrix
+        bias = 0 if row.name == "wte.weight" else m
+        assert row.share == pytest.approx(27 * (2 * m * n + bias) / whole)
+    told = json.loads(report.to_json())["rows"]
+    assert [row["share"] for row in told] == [None if math.isnan(row.share) else row.share for row in report.rows]
+    shown = text(report, 200)
+    assert next(line for line in shown.splitlines() if line.startswith("weight")).endswith("FLOPs")
+    assert any(line.startswith("h.0.mlp.c_fc ") and line.endswith(f"{report.row('h.0.mlp.c_fc.weight').share:.1%}")
+               for line in shown.splitlines())  # fmt: skip
+
+
+def test_a_module_with_several_weights_has_no_share_for_each() -> None:
+    net = aj.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, rng=0)
+    shares = {row.name: row.share for row in aj.inspect(net, np.ones((2, 5, 8), "float32"), cache=False).rows}
+    assert math.isnan(shares["self_attn.in_proj_weight"])
+    assert 0 < shares["linear1.weight"] < 1
+    assert "FLOPs" not in aj.inspect(net, cache=False).table().splitlines()[0]
+
+
+def test_the_page_has_the_share(tmp_path: Any) -> None:
+    page = aj.inspect(GPT, batch=3, seq=9, cache=False).to_html(tmp_path / "a.html").read_text()
+    assert "share of the FLOPs of the forward pass" in page
+
+
+def test_a_program_tells_what_it_is_given() -> None:
+    """The shape that it was exported at, and a batch where that was left open."""
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 5))
+    fixed = aj.open(theirs.eval(), torch.randn(3, 1, 6, 6))
+    report = aj.inspect(fixed, cache=False)
+    assert report.cost is not None
+    assert report.cost.inputs == ((3, 1, 6, 6),)
+    assert report.cost.forward.matmul_flops == 2 * 3 * (4 * 16 * 9 + 64 * 5)
+    assert [row.share > 0 for row in report.rows] == [True, True]
+    with pytest.raises(ValueError, match="axis 0 of the input 'input' is 3, not 5"):
+        aj.cost(fixed, batch=5)
+    words = torch.nn.Sequential(torch.nn.Embedding(11, 8), torch.nn.Linear(8, 3)).eval()
+    tokens = aj.open(words, torch.zeros((2, 7), dtype=torch.int64))
+    assert aj.cost(tokens).inputs == ((2, 7),)
+    assert aj.cost(tokens, batch=2, seq=7).forward.matmul_flops == 2 * 14 * 8 * 3

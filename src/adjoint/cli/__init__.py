@@ -215,6 +215,8 @@ def _inspect(
     unseen: Annotated[
         str | None, typer.Option(metavar="LAYER", help="Show which directions of the sample this layer cannot see.")
     ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Tell the cost of so many sequences or images.")] = None,
+    seq: Annotated[int | None, typer.Option(min=1, help="Tell the cost of sequences of so many tokens.")] = None,
     trust_pickle: Annotated[bool, TRUST] = False,
 ) -> None:
     """Tell what is wrong with a model's weights: rank, conditioning, energy, faults, each with its number.
@@ -229,12 +231,12 @@ def _inspect(
     try:
         whole = show(
             Console(), model, as_json, jobs, sort and sort.value, every, cache, trust_pickle, html, sample,
-            loss and loss.value, unseen,
+            loss and loss.value, unseen, batch, seq,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (KeyError, SpectrumError, TypeError, ValueError) as error:
-        if sample is None and loss is None and unseen is None:
+        if all(x is None for x in (sample, loss, unseen, batch, seq)):
             raise
         typer.secho(f"adjoint: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)
         raise typer.Exit(1) from None

@@ -35,13 +35,15 @@ def show(
     sample: Path | None = None,
     loss: str | None = None,
     unseen: str | None = None,
+    batch: int | None = None,
+    seq: int | None = None,
 ) -> bool:
     """Print the report on what a source holds; whether it is whole, as it is not where Ctrl-C ended it.
 
     `html` is where it is written as a page, too; `sample` a file with an array of examples, and with their targets
-    where there is a `loss`, one of `LOSSES`; `unseen` a layer of which is shown what it cannot see of them. Raises what
-    `aj.open` raises, ValueError for a sample that is none, KeyError for a layer that is none, and OSError where `html`
-    cannot be written.
+    where there is a `loss`, one of `LOSSES`; `unseen` a layer of which is shown what it cannot see of them. `batch` and
+    `seq` are what the cost is told of. Raises what `aj.open` raises, ValueError for a sample that is none, KeyError for
+    a layer that is none, and OSError where `html` cannot be written.
     """
     if html is not None and not html.parent.is_dir():
         raise FileNotFoundError(f"--html {html}: there is no folder {html.parent}.")
@@ -49,7 +51,7 @@ def show(
         raise ValueError(f"--{'loss' if loss is not None else 'unseen'} is asked of a sample: add --sample FILE.")
     x = None if sample is None else examples(sample, loss is not None)
     weighed = None if loss is None else LOSSES[loss]()
-    report = inspect(source, x, loss=weighed, jobs=jobs, cache=cache, trust_pickle=trust_pickle)
+    report = inspect(source, x, loss=weighed, jobs=jobs, cache=cache, trust_pickle=trust_pickle, batch=batch, seq=seq)
     hidden = None if unseen is None else report.unseen(unseen)
     if html is not None:
         report.to_html(html)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from adjoint.arrays.shapes import ShapeArray, like
 from adjoint.inspection.watching import evaluated
+from adjoint.interop.graph import Graph
 from adjoint.nn import init
 from adjoint.nn.module import Module, to
 from adjoint.trees import map as tree_map
@@ -78,8 +80,9 @@ def longest(net: Module) -> int:
 def example(net: Module, batch: int | None = None, seq: int | None = None) -> tuple[ShapeArray, ...]:
     """What a language model or a network for images can be given: tokens (batch, seq), or images.
 
-    An encoder with a decoder is given sequences of one length. Raises ValueError for a network of another kind, for a
-    sequence length where there is no sequence, and for sizes that are no positive integers.
+    An encoder with a decoder is given sequences of one length, a program that was read what it declares. Raises
+    ValueError for a network of another kind, for a sequence length where there is no sequence, and for sizes that are
+    no positive integers.
 
     >>> import adjoint as aj
     >>> example(aj.models.GPT(5, 16, n_layer=1, n_head=1, n_embd=4), 2, 8)
@@ -108,4 +111,36 @@ def example(net: Module, batch: int | None = None, seq: int | None = None) -> tu
         return (ShapeArray((n, net.channels, *net.image_size), dtype),)
     if isinstance(net, others):
         return (ShapeArray((n, net.in_channels, IMAGE, IMAGE), dtype),)
+    if isinstance(net, Graph) and net.plan.sizes:
+        return declared(net, batch, seq)
     raise ValueError(f"cost: what {kind} is given is not known; give x, an array or a shape, instead of batch and seq.")
+
+
+def declared(net: Graph, batch: int | None = None, seq: int | None = None) -> tuple[ShapeArray, ...]:
+    """What the inputs of a program are by its source: `batch` and `seq` stand for the first and second of open sizes.
+
+    They are floating numbers where the program takes them, else integers. Raises ValueError where a size is open that
+    is neither, or fixed at another one.
+    """
+    shapes = []
+    for name in net.plan.inputs:
+        if name not in net.plan.sizes:
+            raise ValueError(f"cost: the program does not tell the shape of its input {name!r}; give x.")
+        shape = []
+        for axis, (least, most) in enumerate(net.plan.sizes[name]):
+            asked = (batch, seq)[axis] if axis < 2 else None
+            size = asked or (least if least == most else 1 if axis == 0 else None)
+            if size is None or not least <= size <= most:
+                wanted = "open" if size is None else f"{least}" if least == most else f"{least} to {most}"
+                raise ValueError(
+                    f"cost: axis {axis} of the input {name!r} is {wanted}{'' if size is None else f', not {size}'}; "
+                    "give x, an array or a shape."
+                )
+            shape.append(size)
+        shapes.append(tuple(shape))
+    for dtype in ("float32", "int64"):
+        args = tuple(ShapeArray(shape, dtype) for shape in shapes)
+        with suppress(TypeError, LookupError):  # DtypeError is one; indices that are no integers
+            shaped(net)(*args)
+            return args
+    raise ValueError("cost: the program takes neither floating numbers nor integers alone; give x.")

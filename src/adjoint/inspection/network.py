@@ -15,7 +15,8 @@ from adjoint.nn.module import Module
 
 def inspect(
     model: Any, sample: Any = None, points: int = 16, *, loss: Loss | None = None, jobs: int | None = None,
-    cache: bool = True, progress: bool = True, trust_pickle: bool = False,
+    cache: bool = True, progress: bool = True, trust_pickle: bool = False, batch: int | None = None,
+    seq: int | None = None,
 ) -> Report:  # fmt: skip
     """What the maps of a network are like: its weights; and with a sample (n, *in_shape) of inputs, its layers there.
 
@@ -26,7 +27,8 @@ def inspect(
     many as there are cores), with a bar on a terminal where `progress` is wanted. Interrupted by Ctrl-C it gives what
     is there and says so. Results are kept under the hash of the weight's numbers in the user's cache folder, or in that
     which the environment variable ADJOINT_CACHE names ("off": nowhere); `cache=False` switches that off. `trust_pickle`
-    is for a path, as in `aj.open`.
+    is for a path, as in `aj.open`. The cost (see `aj.cost`) is that of the sample, else of a `batch` of sequences of
+    `seq` tokens or of images, else of one example; None where the model does not tell what it is given.
 
     **With a sample** it has, too, each layer of a module as the linear map that is its derivative, and how gradients
     pass block by block (see `adjoint.inspection.flow_by_block`): those of `loss(output, target)` where the sample is a
@@ -40,8 +42,8 @@ def inspect(
     all that is left out, and why.
 
     Raises ShapeError where the sample is no batch, TypeError for what has no weights, for a sample with what is no
-    module of this library and for a pair without a loss, SpectrumError for a sample with NaN, and what `aj.open` raises
-    for a path.
+    module of this library and for a pair without a loss, ValueError for a batch or a length that the model cannot have,
+    SpectrumError for a sample with NaN, and what `aj.open` raises for a path.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.nn.MLP((4, 3, 2), rng=0)
@@ -55,8 +57,10 @@ def inspect(
     >>> round(found.unseen("0").share, 3)
     0.068
     """
+    if sample is not None and (batch is not None or seq is not None):
+        raise ValueError("inspect: the cost is that of the sample; give batch and seq without one.")
     if sample is None:
-        return report(model, jobs, cache, progress, trust_pickle)
+        return report(model, jobs, cache, progress, trust_pickle, None, batch, seq)
     net = model if isinstance(model, Module) else _opened(model, trust_pickle)
     if not isinstance(net, Module):
         raise TypeError(
@@ -65,7 +69,7 @@ def inspect(
         )
     x, target = _parted(sample, loss)
     at = AtSample(net, x, points, loss, target)
-    found = report(model, jobs, cache, progress, trust_pickle)
+    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x))
     if found.complete:
         at.run(progress)
     return replace(

@@ -40,7 +40,7 @@ class Report:
     `name` is the model's; `parameters` counts what is tied once, `buffers` are numbers that are not learned, `arrays`
     says how many arrays there are, `dtypes` how many bytes of each. `rows` has a `Row` for each weight in the model's
     order, `skipped` the reason for everything else. `complete` is False where the inspection was interrupted.
-    `cost` is that of one example, where the model tells what it is given (see `aj.cost`), else None. `circuits` are
+    `cost` is that of the sample or one example, where it can be counted (see `aj.cost`), else None. `circuits` are
     those of attention heads whose weights have usual names. With a sample, `layers` has every layer as the linear map
     that is its derivative there, `network` the whole (None where its input is not made of floating numbers), `depths`
     the Jacobian from each depth to the output, `flow` how gradients pass block by block, `at_sample` where NaN arises,

@@ -43,6 +43,7 @@ class Row:
     for what cannot be told. Where there are `nans` or `infs`, no spectrum is computed. `spectrum` has up to 64 pairs
     (k, σ_k) of the curve to six digits, k from 1 to min(rows, columns), spaced evenly in log k. `nf4_error` and
     `int8_error` are ‖Ŵ - W‖/‖W‖ (Frobenius) if it were stored so: see `adjoint.inspection.storage.errors`.
+    `share` is that of the forward pass's FLOPs in its module, where these are counted.
 
     **A convolution** is judged as an operator: `rank` to `k99`, `spectrum`, `method` and the bounds are of the map
     `operator` (rows, columns) on a torus, that is with an input of the sides `torus` that goes on at its other side,
@@ -94,6 +95,7 @@ class Row:
     reshaped_k99: int | None = None
     nf4_error: float = UNKNOWN
     int8_error: float = UNKNOWN
+    share: float = UNKNOWN
 
     @property
     def parameters(self) -> int:

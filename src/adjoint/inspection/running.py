@@ -33,13 +33,15 @@ Part = Source | Heads
 
 
 def report(
-    model: Any, jobs: int | None = None, cache: bool = True, progress: bool = True, trust_pickle: bool = False
-) -> Report:
-    """The report on the weights of a model: see `adjoint.inspect`."""
+    model: Any, jobs: int | None = None, cache: bool = True, progress: bool = True, trust_pickle: bool = False,
+    given: tuple[Any, Any] | None = None, batch: int | None = None, seq: int | None = None,
+) -> Report:  # fmt: skip
+    """The report on the weights of a model, its cost that of (network, sample) if `given`: see `adjoint.inspect`."""
     if jobs is not None and jobs < 1:
         raise ValueError(f"inspect: jobs is how many weights are examined at the same time, 1 or more, not {jobs}.")
     start = time.perf_counter()
     found = sources(model, trust_pickle)
+    cost = spending.of(*(given or (found.net, None)), batch, seq)
     where = remembered.folder() if cache else None
     work = Work(found, where)
     with bar("examining weights", progress, sum(map(_cost, work.parts))) as advance:
@@ -48,12 +50,12 @@ def report(
     if not complete:
         skipped |= {x.name: INTERRUPTED for x in found.weights if x.name not in work.rows}
         skipped |= {circuits_of(name): INTERRUPTED for name in found.heads if name not in work.circuits}
-    rows = tuple(work.rows[x.name] for x in found.weights if x.name in work.rows)
+    rows = spending.shared([work.rows[x.name] for x in found.weights if x.name in work.rows], cost)
     circuits = tuple(x for name in found.heads for x in work.circuits.get(name, ()))
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
-        circuits=circuits, heads=found.heads, cost=spending.of(found.net),
+        circuits=circuits, heads=found.heads, cost=cost,
     )  # fmt: skip
 
 
@@ -125,7 +127,7 @@ class Work:
     def _row(self, source: Source) -> Row:
         array, sliding = source.read(), source.sliding
         key = "" if self.where is None else remembered.key(array, how=repr(sliding) if sliding else "")
-        own = {"name": source.name, "kind": source.kind, "dtype": source.dtype, "tied": source.tied}
+        own = {"name": source.name, "kind": source.kind, "dtype": source.dtype, "tied": source.tied, "share": None}
         if self.where is not None:
             known = remembered.recall(self.where, key, lambda told: Row.from_dict(told | own))
             if known is not None:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from adjoint.inspection.report import Report
 
 LONGEST = 26  # characters of a name
-COLUMNS = ("matrix", "rank", "null", "σ₁", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random")
-LEFT_OUT = ("entropy", "k₉₀", "null", "α", "random", "stable")  # in this order, where a line is too short
+COLUMNS = (
+    "matrix", "rank", "null", "σ₁", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random", "FLOPs",
+)  # fmt: skip
+LEFT_OUT = ("entropy", "FLOPs", "k₉₀", "null", "α", "random", "stable")  # in this order, where a line is too short
 SHOWN = 16  # weights on the screen
 TOLD = 200  # characters of the names that are skipped for one reason
 ANSWERS = {"kept": "green", "lost": "red", "broken": "bold red", "fit": "green", "yes": "green"}
@@ -88,7 +90,7 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
 
 
 def _cost(report: Report) -> list[Any]:
-    """What one example costs, where the model tells what it is given."""
+    """What the sample or one example costs, where that can be counted."""
     return [spending.section(report.cost), ""] if report.cost is not None else []
 
 
@@ -170,7 +172,10 @@ def table(report: Report, sort: str | None = None, every: bool = True) -> Fitted
 
     names = [plain(row.name) for row in shown] if every else shortened([row.name for row in shown])
 
+    absent = [] if any(not math.isnan(row.share) for row in rows) else ["FLOPs"]
+
     def made(without: Collection[str]) -> Table:
+        without = (*without, *absent)
         result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
         result.add_column("weight", no_wrap=True)
         for header in COLUMNS:
@@ -233,6 +238,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.k99}",
         "–" if math.isnan(row.alpha) else f"{row.alpha:.3g}",
         "yes" if row.random else "–" if math.isnan(row.randomness) else "no",
+        "–" if math.isnan(row.share) else f"{row.share:.1%}",
     )
 
 
@@ -242,7 +248,8 @@ def legend(report: Report) -> str:
     known = [row for row in report.rows if row.rank is not None]
     off = max((row.bound / row.sigma_max for row in known if row.sigma_max > 0), default=0.0)
     random = "; random: whether the spectrum is that of a random matrix"
+    flops = "; FLOPs: its share of the forward pass's" if any(not math.isnan(row.share) for row in known) else ""
     return (
         f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. stable: Σσ²/σ₁²; k₉₉: values that hold "
-        f"99 % of the energy; α: exponent of the tail of σ²{random}."
+        f"99 % of the energy; α: exponent of the tail of σ²{random}{flops}."
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from adjoint.costs.units import scaled, seconds
+from adjoint.inspection.row import UNKNOWN, Row
 from adjoint.interop.weights import bytes_told
 from adjoint.nn.module import Module
 
@@ -17,9 +20,14 @@ if TYPE_CHECKING:
     from adjoint.costs.counting import Cost
     from adjoint.costs.passes import Pass
 
+UNCOUNTABLE = (ValueError, TypeError, RuntimeError, LookupError, NotImplementedError)  # on arrays that only have shapes
 
-def of(net: Any) -> Cost | None:
-    """The cost of a network that tells what it is given; None for others. Nothing is computed.
+
+def of(net: Any, x: Any = None, batch: int | None = None, seq: int | None = None) -> Cost | None:
+    """The cost of a network at a sample x, or at a batch and a length; else of one example, where it tells what it is.
+
+    None where the network is no module of this library, or what it is given is not known. Nothing is computed. Raises
+    ValueError where a batch or a length is asked for that the network cannot have.
 
     >>> import adjoint as aj
     >>> of(aj.nn.MLP((3, 2))) is None, of(aj.models.GPT(5, 4, n_layer=1, n_head=1, n_embd=4)).inputs
@@ -27,11 +35,46 @@ def of(net: Any) -> Cost | None:
     """
     from adjoint.costs import cost
 
+    asked = batch is not None or seq is not None
     if not isinstance(net, Module):
+        if asked:
+            raise ValueError("inspect: a batch and a length are given to a module of this library; here is none.")
         return None
-    with suppress(ValueError, TypeError):  # what it is given is not known, or its arrays are not floating
-        return cost(net)
+    if x is not None and len(x.shape) == 2:
+        with suppress(*UNCOUNTABLE):  # tokens: with them its growth is known
+            found = cost(net, batch=int(x.shape[0]), seq=int(x.shape[1]))
+            if found.inputs[0] == tuple(x.shape):
+                return found
+    if asked:
+        return cost(net, batch=batch, seq=seq)
+    with suppress(*UNCOUNTABLE):  # it cannot be counted, or what it is given is not known
+        return cost(net) if x is None else cost(net, x)
     return None
+
+
+def shared(rows: Sequence[Row], found: Cost | None) -> tuple[Row, ...]:
+    """The rows with their share of the forward pass's FLOPs; NaN where a module's FLOPs are not of one weight alone.
+
+    >>> import adjoint as aj
+    >>> net = aj.nn.MLP((3, 4, 2), rng=0)
+    >>> [round(row.share, 2) for row in shared(aj.inspect(net, cache=False).rows, aj.cost(net, (1, 3)))]
+    [0.56, 0.36]
+    """
+    if found is None or not found.forward.flops:
+        return tuple(rows)
+    names = [name for row in rows for name in (row.name, *row.tied)]
+    weights = Counter(name[:k] for name in names for k, c in enumerate(name) if c == ".")  # inside of each module
+    spent: dict[str, int] = {}
+    for layer in found.layers:
+        spent[layer.name] = spent.get(layer.name, 0) + layer.forward.flops
+    outer = {name[:k] for name in spent for k, c in enumerate(name) if c == "."}
+
+    def share(row: Row) -> float:
+        owners = {name.rpartition(".")[0] for name in (row.name, *row.tied)}
+        known = [spent[name] for name in owners if name in spent and name not in outer and weights[name] == 1]
+        return sum(known) / found.forward.flops if known else UNKNOWN
+
+    return tuple(replace(row, share=share(row)) for row in rows)
 
 
 def crossing(found: Cost) -> str:

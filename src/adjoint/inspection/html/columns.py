@@ -90,6 +90,15 @@ def cell(value: Any) -> Cell:
     return Cell(plain(str(value)), sort, False)
 
 
+def share(value: float) -> str:
+    """A share of the whole in percent, a dash where it is not known.
+
+    >>> share(0.1234), share(float("nan"))
+    ('12.3%', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:.1%}"
+
+
 WEIGHTS = (
     Column("name", "weight", "The weight's name in the model."),
     Column("kind", "kind", "What it is by its name and axes: matrix, attention, embedding or kernel.", True),
@@ -133,6 +142,7 @@ WEIGHTS = (
     Column("nans", "NaN", "Numbers that are not a number.", True),
     Column("infs", "infinite", "Numbers that are infinite.", True),
     Column("method", "method", "How the singular values were found.", True),
+    Column("share", "FLOPs", "Its module's share of the FLOPs of the forward pass.", write=share),
     Column("tied", "tied", "Other names of the same numbers, counted once.", True),
 )
 CURVES = ("spectrum",)  # drawn, not tabled
