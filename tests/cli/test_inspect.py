@@ -53,7 +53,7 @@ def test_a_file_on_one_screen(tmp_path: Path, ending: str) -> None:
     for told in (
         "12,044 in 7 arrays",
         "5 weights (99.6 % of the parameters)",
-        "ids  int64: no floating numbers",
+        "ids  int64: integers",
         "1 of 200 directions (0.5 %) are lost, in h.3.fc.weight",
         "1 of 40 directions is lost (rank 39); 1 column is",
         "layer('h.3.fc.weight').kernel()",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 import torch
 
 import adjoint as aj
+from adjoint.inspection import running
+from adjoint.inspection.circuits import circuits
+from adjoint.inspection.sources import sources
 
 
 def randomized(net: Any, seed: int = 0) -> Any:
@@ -136,3 +140,93 @@ def test_numbers_that_are_not_finite_and_what_is_not_there() -> None:
     with pytest.raises(ValueError, match="'QK' or 'OV', not 'VO'"):
         report.circuit("", 0, "VO")
     assert aj.inspect({"w": np.ones((2, 2))}, cache=False).circuits == ()
+
+
+# What is not told, what is remembered, and what Ctrl-C leaves
+
+
+class Attention(torch.nn.Module):
+    """Weights of usual names, and as many heads as it is told, or none told."""
+
+    def __init__(self, heads: int | None = None, rows: int = 12) -> None:
+        super().__init__()
+        for name in ("q_proj", "k_proj", "v_proj"):
+            setattr(self, name, torch.nn.Linear(12, rows))
+        self.o_proj = torch.nn.Linear(12, 12)
+        if heads is not None:
+            self.num_heads = heads
+
+
+@pytest.mark.parametrize(
+    ("attention", "why"),
+    [
+        (Attention(), "how many heads the attention has, neither the module nor its configuration tells"),
+        (Attention(5), "5 heads do not divide the 12 columns of the output's weight"),
+        (Attention(3, 10), "3 heads of width 4 do not fit weights of 10, 10, 10 rows"),
+    ],
+)
+def test_attentions_whose_heads_are_not_known_are_said(attention: Attention, why: str) -> None:
+    report = aj.inspect(torch.nn.ModuleDict({"attn": attention, "good": Attention(3)}), cache=False)
+    assert report.skipped["(circuits of attn)"] == why
+    assert {x.name for x in report.circuits} == {"good"}
+    assert why in " ".join(repr(report).split())
+    with pytest.raises(KeyError, match="no attention 'attn' that is known"):
+        report.circuit("attn", 0, "QK")
+
+
+def test_weights_alone_have_no_heads_and_that_is_said() -> None:
+    weights = {name: np.ones((4, 4)) for name in ("h.0.attn.q_proj.weight", "h.0.mlp.weight")}
+    assert aj.inspect(weights, cache=False).skipped == {
+        "(circuits)": "how many heads an attention has, weights alone do not tell: give the module"
+    }
+    assert "(circuits)" not in aj.inspect({"mlp.weight": np.ones((4, 4))}, cache=False).skipped
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path))
+    return tmp_path / "weights"
+
+
+def test_circuits_are_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = randomized(aj.models.GPT(vocab_size=11, block_size=4, n_layer=2, n_head=3, n_embd=12))
+    first = aj.inspect(net).circuits
+    for path in cache.iterdir():
+        assert json.loads(path.read_text(encoding="utf-8"))
+
+    def refuse(heads: Any) -> Any:
+        raise AssertionError(f"{heads.name} is known")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("adjoint.inspection.running.circuits", refuse)
+        assert aj.inspect(net).circuits == first
+    net.h[1].attn.n_head = 2  # the same numbers, other heads
+    other = aj.inspect(net).circuits
+    assert len(other) == 2 * 3 + 2 * 2
+    assert other[:6] == first[:6]
+    for path in cache.iterdir():
+        path.write_text('[{"kind": "QK"}]', encoding="utf-8")
+    assert aj.inspect(net).circuits == other
+
+
+def test_circuits_that_ctrl_c_left_out_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = randomized(aj.models.GPT(vocab_size=11, block_size=4, n_layer=2, n_head=3, n_embd=12))
+
+    def interrupted(heads: Any) -> Any:
+        if heads.name == "h.1.attn":
+            raise KeyboardInterrupt
+        return circuits(heads)
+
+    monkeypatch.setattr("adjoint.inspection.running.circuits", interrupted)
+    report = aj.inspect(net, jobs=1, cache=False)
+    assert not report.complete
+    assert report.skipped["(circuits of h.1.attn)"] == "interrupted before it was examined"
+    assert repr(report)
+
+
+def test_the_bar_is_full_when_weights_and_circuits_are_found() -> None:
+    found = sources(randomized(aj.models.GPT(vocab_size=11, block_size=4, n_layer=2, n_head=3, n_embd=12)))
+    work, steps = running.Work(found, None), list[float]()
+    assert work.run(2, steps.append)
+    assert len(steps) == len(found.weights) + 2
+    assert sum(steps) == pytest.approx(sum(map(running._cost, work.parts)))
