@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 LONGEST = 26  # characters of a name
 COLUMNS = (
-    "matrix", "rank", "null", "σ₁", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random", "FLOPs",
+    "shape", "rank", "null", "σ₁", "reshaped", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random",
+    "FLOPs",
 )  # fmt: skip
-LEFT_OUT = ("entropy", "FLOPs", "k₉₀", "null", "α", "random", "stable")  # in this order, where a line is too short
+LEFT_OUT = ("entropy", "FLOPs", "k₉₀", "null", "α", "random", "stable", "reshaped")  # first, if too long a line
 SHOWN = 16  # weights on the screen
 TOLD = 200  # characters of the names that are skipped for one reason
 ANSWERS = {"kept": "green", "lost": "red", "broken": "bold red", "fit": "green", "yes": "green"}
@@ -172,7 +173,8 @@ def table(report: Report, sort: str | None = None, every: bool = True) -> Fitted
 
     names = [plain(row.name) for row in shown] if every else shortened([row.name for row in shown])
 
-    absent = [] if any(not math.isnan(row.share) for row in rows) else ["FLOPs"]
+    absent = [] if any(row.torus for row in rows) else ["reshaped"]
+    absent += [] if any(not math.isnan(row.share) for row in rows) else ["FLOPs"]
 
     def made(without: Collection[str]) -> Table:
         without = (*without, *absent)
@@ -222,20 +224,21 @@ def plain(name: str) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """The figures of a line, one for each of `COLUMNS`."""
-    size = "×".join(map(str, row.matrix))
+    size = "×".join(map(str, row.shape))
     if row.rank is None:
         return (size, *["–"] * (len(COLUMNS) - 1))
     return (
         size,
-        f"{row.rank}",
-        f"{row.nullity}",
+        f"{row.rank:,}",
+        f"{row.nullity:,}",
         figures(row.sigma_max),
         figures(row.sigma_min),
+        figures(row.reshaped_norm) if row.torus else "",
         figures(row.cond),
         figures(row.stable_rank),
         figures(row.entropy_rank),
-        f"{row.k90}",
-        f"{row.k99}",
+        f"{row.k90:,}",
+        f"{row.k99:,}",
         "–" if math.isnan(row.alpha) else f"{row.alpha:.3g}",
         "yes" if row.random else "–" if math.isnan(row.randomness) else "no",
         "–" if math.isnan(row.share) else f"{row.share:.1%}",
@@ -244,12 +247,29 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def legend(report: Report) -> str:
     """How the figures were found, and how far they may be off."""
-    methods = ", ".join(dict.fromkeys(row.method for row in report.rows if row.rank is not None)) or "none"
     known = [row for row in report.rows if row.rank is not None]
     off = max((row.bound / row.sigma_max for row in known if row.sigma_max > 0), default=0.0)
+    methods = ", ".join(dict.fromkeys(row.method.partition(",")[0] for row in known)) or "none"
     random = "; random: whether the spectrum is that of a random matrix"
-    flops = "; FLOPs: its share of the forward pass's" if any(not math.isnan(row.share) for row in known) else ""
+    flops = "; FLOPs: its share of the forward pass's" if any(not math.isnan(row.share) for row in report.rows) else ""
+    kernels = _kernels([row for row in known if row.torus])
     return (
         f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. stable: Σσ²/σ₁²; k₉₉: values that hold "
-        f"99 % of the energy; α: exponent of the tail of σ²{random}{flops}."
+        f"99 % of the energy; α: exponent of the tail of σ²{random}{flops}.{kernels}"
+    )
+
+
+def _kernels(rows: Sequence[Row]) -> str:
+    """What the figures of convolutions are of, where there are any."""
+    if not rows:
+        return ""
+    sides = ["×".join(map(str, row.torus)) for row in sorted(rows, key=lambda row: math.prod(row.torus))]
+    range_of = sides[0] if sides[0] == sides[-1] else f"{sides[0]} to {sides[-1]}"
+    beyond = max((row.padded_norm / row.sigma_max - 1.0 for row in rows if row.sigma_max > 0), default=0.0)
+    assumed = sum("assumed" in row.method for row in rows)
+    which = "all" if assumed == len(rows) else f"{assumed:,} of them"
+    return (
+        f" Convolutions are operators on a torus of {range_of}: rank and k₉₉ count its directions; with zeros around "
+        f"the input σ₁ is at most {100.0 * beyond:.2g} % more. reshaped: σ₁ of the kernel as a matrix, which α and "
+        "random are of." + (f" Stride 1 and one group are assumed for {which}." if assumed else "")
     )
