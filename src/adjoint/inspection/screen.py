@@ -232,8 +232,8 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.rank:,}",
         f"{row.nullity:,}",
         figures(row.sigma_max),
-        figures(row.sigma_min),
         figures(row.reshaped_norm) if row.torus else "",
+        figures(row.sigma_min),
         figures(row.cond),
         figures(row.stable_rank),
         figures(row.entropy_rank),
@@ -248,8 +248,8 @@ def cells(row: Row) -> tuple[str, ...]:
 def legend(report: Report) -> str:
     """How the figures were found, and how far they may be off."""
     known = [row for row in report.rows if row.rank is not None]
-    off = max((row.bound / row.sigma_max for row in known if row.sigma_max > 0), default=0.0)
     methods = ", ".join(dict.fromkeys(row.method.partition(",")[0] for row in known)) or "none"
+    off = max((row.bound / row.sigma_max for row in known if row.sigma_max > 0), default=0.0)
     random = "; random: whether the spectrum is that of a random matrix"
     flops = "; FLOPs: its share of the forward pass's" if any(not math.isnan(row.share) for row in report.rows) else ""
     kernels = _kernels([row for row in known if row.torus])
