@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import adjoint as aj
 from adjoint.errors import CheckpointError, ShapeError
@@ -224,6 +225,20 @@ def test_weights_of_16_bits_have_adapters_of_32() -> None:
     assert net(X.astype("float16")).dtype == "float16"
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("options", [{}, {"dora": True}, {"adalora": True}, {"init": "pissa"}])
+def test_adapters_have_the_dtype_that_is_asked_for(options: dict[str, Any], backend: str, tmp_path: Path) -> None:
+    x = aj.to(X.astype("float32"), backend)
+    expected = np.asarray(aj.nn.MLP((6, 7, 4), rng=0)(X.astype("float32")))
+    for dtype in ("bfloat16", np.float16, torch.bfloat16):
+        net = aj.lora.add(aj.nn.MLP((6, 7, 4), rng=0).to(backend), 2, dtype=dtype, rng=0, **options)
+        name = "float16" if dtype is np.float16 else "bfloat16"
+        assert {str(x.dtype).removeprefix("torch.") for x in net[0].adapters["default"].parameters()} == {name}
+        np.testing.assert_allclose(np.asarray(net(x)), expected, atol=2**-6)
+        aj.lora.save(net, tmp_path)
+        assert set(aj.interop.Weights(tmp_path / "adapter_model.safetensors").dtypes) == {name}
+
+
 def test_an_optimizer_moves_adapters_alone() -> None:
     net = network()
     base = net[0].base_layer.weight
@@ -253,6 +268,8 @@ def test_an_optimizer_moves_adapters_alone() -> None:
         ({"rank": 5}, "rank 5 is above 4"),
         ({"rank_pattern": {"9": 2}}, "matches none of the adapted layers"),
         ({"rank_pattern": {"(": 2}}, "no regular expression"),
+        ({"dtype": "int8"}, "floating numbers, not int8"),
+        ({"dtype": "nonsense"}, "nonsense is no dtype"),
         ({"alpha": 0.0}, "alpha is a positive number, not 0.0"),
         ({"alpha": float("nan")}, "alpha is a positive number"),
         ({"alpha_pattern": {"0": -1.0}}, "alpha is a positive number, not -1.0"),

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, is_array
+from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.shapes.array import as_dtype
 from adjoint.lora import initial
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
 from adjoint.lora.layers import Adapted, adapted, cast, layers
@@ -59,6 +60,8 @@ def add(
         raise ValueError("lora.add: init='eva' and a sample go together.")
     if not name or "." in name:
         raise ValueError(f"lora.add: an adapter's name has no dots and is not empty, unlike {name!r}.")
+    if dtype is not None and not is_floating(dtype := as_dtype(dtype).name):
+        raise ValueError(f"lora.add: adapters have floating numbers, not {dtype}.")
     rng = begin.generator(rng)
     found = chosen(net, targets)
     check_patterns("rank_pattern", rank_pattern, net, found)
@@ -115,16 +118,15 @@ def adapter(
     like = next((x for _, x in layer.base_layer.named_arrays()), None)
     packed = layer.base_layer.__dict__.get("packed")  # of a quantized weight, which is not to be unpacked
     W = layer.base_layer.weight if packed is None else packed
-    dtype = width(W) if dtype is None else dtype
-    dtype = str(dtype).rpartition(".")[2]
-    A, B = initial.drawn("zeros" if init in (*initial.RESIDUAL, "eva") else init, layer, rank, dtype, rng)
+    wide = width(W)  # in which it is drawn, whatever its own dtype
+    A, B = initial.drawn("zeros" if init in (*initial.RESIDUAL, "eva") else init, layer, rank, wide, rng)
     extra: dict[str, Any] = {}
     if kind is AdaLoRA:
         shapes = initial.shapes(layer, rank)
-        A, B = (begin.normal(s, 0.02, rng, dtype) for s in shapes)
-        extra["values"] = xp.asarray(like, begin.zeros((rank, 1), dtype), dtype)
+        A, B = (begin.normal(s, 0.02, rng, wide) for s in shapes)
+        extra["values"] = xp.asarray(like, begin.zeros((rank, 1), wide), wide)
     left = None
-    A, B = (xp.asarray(like, x, dtype) for x in (A, B))
+    A, B = (xp.asarray(like, x, wide) for x in (A, B))
     if init in initial.RESIDUAL:
         scale = LoRA(A, B, options["alpha"], rslora=options["rslora"]).scale
         A, B, left = initial.split(init, cast(layer.matrix(W), A), rank, scale)
@@ -132,7 +134,8 @@ def adapter(
         A, B = (xp.copy(x) for x in (A, B))
     if kind is DoRA:
         extra["magnitude"] = magnitude(layer, LoRA(A, B, options["alpha"], rslora=options["rslora"]), left)
-    return kind(A, B, init=init, rng=rng, **options, **extra), left
+    new = kind(A, B, init=init, rng=rng, **options, **extra)
+    return new if dtype in (None, wide) else new.to(dtype=dtype), left
 
 
 def width(W: Any) -> str:
