@@ -205,6 +205,13 @@ def test_a_model_that_takes_its_weights_itself_goes_on() -> None:
         aj.factorize(net, rank=4, targets="lm_head")  # tied
 
 
+def test_layers_that_stand_at_two_places_stay() -> None:
+    shared = aj.nn.Linear(20, 20, rng=0)
+    net = aj.nn.Sequential(shared, aj.nn.Linear(20, 20, rng=1), shared)
+    _, found = aj.factorize(net, rank=3)
+    assert [x.name for x in found.layers] == ["1"]
+
+
 def test_pairs_are_saved_and_go_to_pytorch() -> None:
     net = aj.nn.Sequential(aj.nn.Conv2d(3, 16, 3, padding=1, rng=0), aj.nn.Flatten(), aj.nn.Linear(256, 64, rng=1))
     small, _ = aj.factorize(net, rank=3)

@@ -26,7 +26,8 @@ def extracted(
 
     Raises what `aj.open`, `lora.extract` and `lora.save` raise, CheckpointError for a source that is no network.
     """
-    net, found = extract(network(base), network(tuned), rank, energy)
+    with console.status("Taking every change apart"):
+        net, found = extract(network(base), network(tuned), rank, energy)
     folder.mkdir(parents=True, exist_ok=True)
     save(net, folder, base=base)
     names = [os.path.basename(os.path.normpath(x)) for x in (base, tuned)]

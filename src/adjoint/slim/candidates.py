@@ -11,6 +11,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.maps.flat import to_numpy
 from adjoint.maps.spectra.spectrum import EPSILON
+from adjoint.maps.spectra.truncation import truncated
 from adjoint.nn.convolution import Conv, Conv2d
 from adjoint.slim import pair
 from adjoint.slim.pair import Pair
@@ -18,8 +19,10 @@ from adjoint.slim.pair import Pair
 
 @dataclass(frozen=True)
 class Candidate:
-    """A matrix M = B A whose factors make a pair: `cost` parameters a rank, singular `values` (of M L where inputs
-    count, and then A is times L⁻¹)."""
+    """A matrix M = B A that makes a pair: `cost` parameters a rank, singular `values`, B in `left`, A in `right`.
+
+    Where inputs count, values and B are those of M L, and A has L⁻¹ behind it.
+    """
 
     kind: str
     cost: int
@@ -38,9 +41,8 @@ class Candidate:
 
     def pair(self, layer: Any, rank: int) -> Pair:
         """The pair of a rank, with √σ in both layers."""
-        root = np.sqrt(self.values[:rank])
         W = layer.weight
-        factors = (self.left[:, :rank] * root, root[:, None] * self.right[:rank])
+        factors = (self.left[:, :rank], self.right[:rank])
         return self.make(layer, *(xp.asarray(W, x, W.dtype) for x in factors))
 
 
@@ -67,9 +69,10 @@ def candidates(layer: Any, root: np.ndarray | None = None) -> list[Candidate]:
 
 
 def _candidate(kind: str, M: np.ndarray, make: Any, root: np.ndarray | None = None) -> Candidate:
-    left, values, right = np.linalg.svd(M if root is None else M @ root, full_matrices=False)
+    found = truncated(M if root is None else M @ root, min(M.shape))
+    right = found.right
     if root is not None:
         from scipy.linalg import solve_triangular
 
         right = solve_triangular(root.T, right.T, lower=False).T
-    return Candidate(kind, sum(M.shape), left, values, right, make)
+    return Candidate(kind, sum(M.shape), found.left, found.values, right, make)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -92,15 +93,12 @@ def factorize(
 
 
 def _targets(net: Module, targets: Target | Iterable[Target] | None) -> dict[str, Any]:
-    """The layers that may be replaced."""
-    tied = {name.rpartition(".")[0] for pair in net.form().ties for name in pair}
-    every = dict(layers(net))
-    seen: set[int] = set()
-    found = {}
-    for name, layer in every.items():
-        if type(layer) in KINDS and getattr(layer, "groups", 1) == 1 and name not in tied and id(layer) not in seen:
-            found[name] = layer
-            seen.add(id(layer))
+    """The layers that may be replaced: those whose weight stands at one place alone."""
+    uses = Counter(id(x) for _, x in net.named_arrays())
+    found = {
+        name: layer for name, layer in layers(net)
+        if type(layer) in KINDS and getattr(layer, "groups", 1) == 1 and uses[id(layer.__dict__.get("weight"))] == 1
+    }  # fmt: skip
     given = [targets] if isinstance(targets, (str, type)) else None if targets is None else list(targets)
     for target in given or ():
         if not any(matches(target, name, layer, net) for name, layer in found.items()):
