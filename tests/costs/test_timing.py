@@ -69,6 +69,8 @@ def test_what_cannot_be_measured() -> None:
         net = aj.nn.MLP((7, 3))
     with pytest.raises(ValueError, match="this network only has shapes; build it outside only_shapes"):
         measure(net, (4, 7))
+    with pytest.raises(TypeError, match="a module of this library is timed, not dict"):
+        measure({"model_type": "gpt2"}, batch=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give x, or batch and seq, not both"):
         measure(CNN, (1, 1, 8, 8), batch=3)
     with pytest.raises(ValueError, match="what MLP is given is not known; give x"):

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import adjoint as aj
+from adjoint.cli import app
 from adjoint.inspection.screen import text
 from tests.costs.test_closed_forms import gpt2
+from tests.costs.test_figures import GPT2
 
 
 @pytest.mark.covers("E02")
@@ -114,3 +117,27 @@ def test_a_program_tells_what_it_is_given() -> None:
     tokens = aj.open(words, torch.zeros((2, 7), dtype=torch.int64))
     assert aj.cost(tokens).inputs == ((2, 7),)
     assert aj.cost(tokens, batch=2, seq=7).forward.matmul_flops == 2 * 14 * 8 * 3
+
+
+def test_the_command(tmp_path: Any) -> None:
+    """A configuration and its weights, as a folder has them; what the model cannot have is told in one line."""
+    config = {**GPT2, "vocab_size": 31, "n_positions": 16, "n_embd": 12, "n_layer": 2, "n_head": 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    net = aj.models.from_config(config, rng=0)
+    aj.save(tmp_path / "model.safetensors", net.state_dict())
+
+    def run(*words: object) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["inspect", *map(str, words)], catch_exceptions=False)
+        return done.exit_code, done.output
+
+    code, told = run(tmp_path, "--batch", 3, "--seq", 9, "--json", "--no-cache")
+    found, expected = json.loads(told), aj.cost(config, batch=3, seq=9)
+    assert code == 0
+    assert found["cost"]["inputs"] == [[3, 9]]
+    assert found["cost"]["forward"]["matmul_flops"] == expected.forward.matmul_flops
+    shares = {row["name"]: row["share"] for row in found["rows"]}
+    layer = next(layer for layer in expected.layers if layer.name == "h.1.mlp.c_fc")
+    assert shares["h.1.mlp.c_fc.weight"] == layer.forward.flops / expected.forward.flops
+    code, told = run(tmp_path, "--seq", 17, "--no-cache")
+    assert code == 1
+    assert "16 positions at most" in told

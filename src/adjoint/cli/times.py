@@ -44,7 +44,7 @@ def timed(console: Console, source: str, found: Cost) -> tuple[Measured, Predict
     The roofline is measured where none is remembered. Raises ValueError where training would not fit into the memory
     that is free, and for a dtype that the roofline lacks.
     """
-    free, needed = memory()["available_bytes"], found.memory.training
+    free, needed = memory()["available_bytes"], found.memory.training + found.memory.weights  # it works on a copy
     if free is not None and needed > free:
         raise ValueError(
             f"cost: --measure would take {bytes_told(needed)} of memory, {bytes_told(free)} are free here; take a "

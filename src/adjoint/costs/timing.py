@@ -68,7 +68,8 @@ def measure(
 
     It is given x, an array or a shape (of float32 numbers, drawn at random), or a `batch` of `seq` tokens or of images,
     as in `aj.cost`. After one round that is not counted, the three take turns for about `budget` seconds, 3 rounds at
-    least. The network is in evaluation mode and stays as it is. Raises ValueError for a network that only has shapes.
+    least. The network is in evaluation mode and stays as it is. Raises ValueError for a network that only has shapes,
+    TypeError for what is no module of this library.
 
     >>> import adjoint as aj
     >>> net = aj.nn.MLP((32, 64, 10), rng=0)
@@ -76,6 +77,8 @@ def measure(
     >>> took.forward > 0 and took.training > took.forward and took.rounds >= 3
     True
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"measure: a module of this library is timed, not {type(model).__name__}: aj.open makes one.")
     if any(isinstance(p, ShapeArray) for p in model.parameters()):
         raise ValueError(
             "measure: this network only has shapes; build it outside only_shapes, with numbers to compute."
