@@ -58,7 +58,7 @@ def test_a_sample_a_loss_and_what_a_layer_cannot_see(model: Path, sample: Path) 
     assert max(len(line) for line in text.splitlines() if "in Python" not in line) <= 100
     flat = " ".join(text.split())
     for told in (
-        "10 examples of 8, float32; gradients of CrossEntropyLoss, ",
+        "10 examples of 8, float32; gradients of CrossEntropyLoss (",
         "first MatMul",
         "squash Tanh",
         "What first (MatMul) cannot see of the sample",

@@ -65,8 +65,8 @@ def test_gradients_of_a_loss_are_pytorchs(n: int) -> None:
     np.testing.assert_allclose(report.sample.value, value, rtol=1e-12)
     told = report.to_json()
     assert json.loads(told)["sample"]["loss"] == "CrossEntropyLoss"
-    assert f"gradients of CrossEntropyLoss, {value:.4g} there" in str(report)
-    assert f"that of CrossEntropyLoss, {value:.4g} there" in " ".join(str(report).split())
+    assert f"gradients of CrossEntropyLoss ({value:.4g})" in str(report)
+    assert f"that of CrossEntropyLoss ({value:.4g});" in " ".join(str(report).split())
 
 
 def test_a_function_of_output_and_target_is_a_loss_too() -> None:
@@ -123,6 +123,13 @@ def test_a_module_of_pytorch_is_told_as_the_same_layers_here(n: int) -> None:
         np.testing.assert_allclose((r.gradient, r.norm, r.gain), (s.gradient, s.norm, s.gain), rtol=1e-8)
 
 
+def test_a_module_of_pytorch_is_opened_with_its_sample() -> None:
+    theirs, x = peer(4, 5, 2), inputs(3, 4)
+    found = look(theirs, x)
+    assert (found.name, [layer.name for layer in found.layers]) == ("Sequential", ["0", "1", "2"])
+    assert repr(found.layers) == repr(look(aj.open(theirs, x), x).layers)
+
+
 def test_repeated_blocks_of_a_program_are_its_blocks() -> None:
     layer = torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dtype=torch.float64)
     theirs = torch.nn.TransformerEncoder(layer, 4, enable_nested_tensor=False).eval()
@@ -145,6 +152,24 @@ def test_repeated_blocks_of_a_program_are_its_blocks() -> None:
         theirs.layers[1].norm2.weight *= 100
     verdicts = {b.name: b.verdict for b in flow_by_block(aj.open(theirs, x), x)}
     assert verdicts["layers.1"] == "explodes"
+
+
+def test_examples_that_are_not_along_the_leading_axis_are_not_taken_apart() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(6, 2, 8, dtype=torch.float64)  # takes positions first
+    theirs = torch.nn.Sequential(torch.nn.Linear(6, 6, dtype=torch.float64), layer).eval()
+    x = inputs(4, 2, 6)
+    found = look(aj.open(theirs, x), x)
+    told = "what comes out for one example depends on others"
+    assert {name for name, why in found.skipped.items() if why == told} == {
+        "(1 at the sample)", "(1.self_attn at the sample)", "(the Jacobians from each depth to the output)",
+    }  # fmt: skip
+    assert "0" in {layer.name for layer in found.layers}
+    assert found.network is None
+    whole = next(call for call in calls(aj.open(theirs, x), x)[1] if call.name == "1")
+    J = aj.jacobian(whole.function, whole.input)
+    block = next(block for block in found.flow if block.name == "1")
+    assert abs(block.norm - float(J.norm())) <= block.bound + 1e-9 * block.norm
 
 
 def test_a_free_batch_takes_any_number_and_a_fixed_one_says_so() -> None:

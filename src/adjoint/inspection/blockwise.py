@@ -10,6 +10,7 @@ import numpy as np
 
 from adjoint.arrays.dispatch import Array
 from adjoint.inspection.blocks import Block
+from adjoint.inspection.layers import apart
 from adjoint.inspection.passage import PEERS, Loss, Passage
 from adjoint.inspection.watching import Call
 from adjoint.maps.base import LinearMap
@@ -62,6 +63,7 @@ def block(passage: Passage, k: int) -> Block:
     activation = float(np.median(np.sqrt(np.mean(y.reshape(n, -1) ** 2, axis=1))))
     sizes = [np.linalg.norm(to_numpy(g).reshape(n, -1), axis=1) for g in gradients]
     J = jacobian(call.function, call.input)
+    n = n if apart(J, n) else 1  # all examples as one, where they are mixed
     outs, ins = J.shape[0] // n, J.shape[1] // n
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (PROBES, n * ins))
     squares = np.sum(push(J, signs).reshape(PROBES, n, outs) ** 2, axis=2)

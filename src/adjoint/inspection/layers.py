@@ -10,8 +10,9 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
+from adjoint.errors import ShapeError
 from adjoint.maps.base import LinearMap
-from adjoint.maps.flat import flat, pull, push, to_numpy
+from adjoint.maps.flat import epsilon, flat, pull, push, to_numpy
 from adjoint.maps.matrices import Dense
 from adjoint.transforms import jacobian
 
@@ -99,8 +100,12 @@ def layer(
     )
 
 
+class Mixed(ShapeError):
+    """What comes out for one example depends on others: there is no Jacobian of each."""
+
+
 def blocks(J: LinearMap, x: Array) -> list[Dense]:
-    """The Jacobian of each example, from that of a function of all examples x (n, *in_shape) that mixes none.
+    """The Jacobian of each example, from that of a function of all examples x (n, *in_shape); raises `Mixed`.
 
     >>> from adjoint.maps import Diagonal
     >>> x = np.array([[1.0, 3.0], [2.0, 0.5]])
@@ -108,6 +113,8 @@ def blocks(J: LinearMap, x: Array) -> list[Dense]:
     [[[1.0, 0.0], [0.0, 3.0]], [[2.0, 0.0], [0.0, 0.5]]]
     """
     n = x.shape[0]
+    if not apart(J, n):
+        raise Mixed("what comes out for one example depends on others: the examples are not along the leading axis.")
     outs, ins = J.shape[0] // n, J.shape[1] // n
     few, direction = (ins, push) if ins <= outs else (outs, pull)
     at_once = max(1, NUMBERS // (n * max(outs, ins, 1)))
@@ -117,6 +124,23 @@ def blocks(J: LinearMap, x: Array) -> list[Dense]:
         found.append(direction(J, units.reshape(len(units), -1)).reshape(len(units), n, -1))
     each = np.concatenate(found).transpose((1, 2, 0) if direction is push else (1, 0, 2))
     return [Dense(xp.asarray(x, np.ascontiguousarray(matrix), x.dtype)) for matrix in each]
+
+
+def apart(J: LinearMap, n: int) -> bool:
+    """Whether what comes out for the first of n examples, and for no other, depends on it.
+
+    >>> from adjoint.maps import Dense
+    >>> apart(Dense(np.eye(4)), 2), apart(Dense(np.ones((4, 4))), 2), apart(Dense(np.ones((3, 4))), 2)
+    (True, False, False)
+    """
+    if n == 1:
+        return True
+    if J.shape[0] % n or J.shape[1] % n:
+        return False
+    v = np.zeros((1, J.shape[1]))
+    v[0, : J.shape[1] // n] = np.random.default_rng(0).standard_normal(J.shape[1] // n)
+    first, others = np.split(np.abs(push(J, v)[0]), [J.shape[0] // n])
+    return float(np.max(others, initial=0.0)) <= 1e-3 * epsilon(J) * float(np.max(first, initial=0.0))
 
 
 def same(maps: Sequence[LinearMap]) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from adjoint.arrays.dispatch import Shape
 from adjoint.inspection.passage import Loss
 from adjoint.inspection.report import Report
 from adjoint.inspection.running import report
 from adjoint.inspection.sampled import AtSample
+from adjoint.inspection.watching import Call
 from adjoint.nn.module import Module
 
 
@@ -42,7 +45,7 @@ def inspect(
     all that is left out, and why.
 
     Raises ShapeError where the sample is no batch, TypeError for what has no weights, for a sample with what is no
-    module of this library and for a pair without a loss, ValueError for a batch or a length that the model cannot have,
+    network and for a pair without a loss, ValueError for a batch or a length that the model cannot have,
     SpectrumError for a sample with NaN, and what `aj.open` raises for a path.
 
     >>> import numpy as np, adjoint as aj
@@ -61,21 +64,29 @@ def inspect(
         raise ValueError("inspect: the cost is that of the sample; give batch and seq without one.")
     if sample is None:
         return report(model, jobs, cache, progress, trust_pickle, None, batch, seq)
-    net = model if isinstance(model, Module) else _opened(model, trust_pickle)
+    x, target = _parted(sample, loss)
+    net = model if isinstance(model, Module) else _opened(model, x, trust_pickle)
     if not isinstance(net, Module):
         raise TypeError(
-            f"inspect: a sample passes through a module of this library, not through {type(model).__name__}: "
-            "aj.open makes one of PyTorch's modules, ONNX files and checkpoint folders."
+            f"inspect: a sample passes through a network, and {type(model).__name__} is none: aj.open makes one of "
+            "ONNX files and checkpoint folders."
         )
-    x, target = _parted(sample, loss)
     at = AtSample(net, x, points, loss, target)
-    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x))
+    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x), sizes=_sizes(at.seen))
     if found.complete:
         at.run(progress)
+    else:
+        at.stop()
     return replace(
         found, layers=tuple(at.layers), network=at.network, depths=at.depths, flow=at.flow, at_sample=at.findings,
         sample=at.sample, skipped={**found.skipped, **at.skipped}, complete=found.complete and at.complete,
     )  # fmt: skip
+
+
+def _sizes(seen: Sequence[Call]) -> dict[str, Shape]:
+    """What stood behind batch and channels of what each layer was given, by the name of its weight."""
+    given = ((call.name, tuple(getattr(call.input, "shape", ()))) for call in seen)
+    return {f"{name}.weight".removeprefix("."): shape[2:] for name, shape in given if len(shape) > 2}
 
 
 def _parted(sample: Any, loss: Loss | None) -> tuple[Any, Any]:
@@ -91,10 +102,10 @@ def _parted(sample: Any, loss: Loss | None) -> tuple[Any, Any]:
     return x, target
 
 
-def _opened(model: Any, trust_pickle: bool) -> Any:
-    """What a path holds; anything else as it is."""
-    if not isinstance(model, (str, os.PathLike)):
-        return model
+def _opened(model: Any, x: Any, trust_pickle: bool) -> Any:
+    """What a path holds, a module of PyTorch's exported with the sample; anything else as it is."""
     from adjoint.interop import open
 
-    return open(model, trust_pickle=trust_pickle)
+    if isinstance(model, (str, os.PathLike)):
+        return open(model, trust_pickle=trust_pickle)
+    return open(model, x) if hasattr(model, "register_forward_hook") else model

@@ -38,7 +38,7 @@ class Passage:
         if loss is None:
             weighed, self.value = _cotangents(y, self.x.shape[0], seed), float("nan")
         else:
-            target = _targets(target, x)[: self.x.shape[0]]
+            target = targets(target, x)[: self.x.shape[0]]
             weighed, self.value = None, _checked(loss(y, target))
 
         def scalar(moves: Any) -> Any:
@@ -83,7 +83,8 @@ def _cotangents(y: Any, n: int, seed: int) -> list[Array]:
     ]
 
 
-def _targets(target: Any, x: Array) -> Any:
+def targets(target: Any, x: Array) -> Any:
+    """The target; raises ShapeError where it has not one for each example."""
     shape = tuple(getattr(target, "shape", ()))
     if shape[:1] != tuple(x.shape[:1]):
         raise ShapeError(f"flow_by_block: a loss needs a target for each of the {x.shape[0]} examples, not {shape}.")

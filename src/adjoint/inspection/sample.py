@@ -14,22 +14,32 @@ from adjoint.nn.module import Module
 class Sample:
     """The examples `x` (n, *in_shape) and the network that they passed, in evaluation mode.
 
-    `loss` is what the gradients are of, "" where they are those of a random unit cotangent, and `value` that loss.
+    Gradients are at the first `points` of them: of the `loss`, whose `value` is there, or where that is "" of a random
+    unit cotangent.
 
     >>> import numpy as np, adjoint as aj
     >>> print(Sample(np.ones((2, 3)), aj.nn.Linear(3, 1)))
-    2 examples of 3, float64; gradients of a random unit cotangent at the output
+    2 examples of 3, float64
+    >>> print(Sample(np.ones((64, 3)), aj.nn.Linear(3, 1), 16, "MSELoss", 0.25).gradients)
+    gradients of MSELoss (0.25), for the first 16
     """
 
     x: Array = field(repr=False)
     net: Module = field(repr=False)
+    points: int = 16
     loss: str = ""
     value: float = math.nan
 
     @property
     def cotangent(self) -> str:
         """What is sent back."""
-        return f"{self.loss}, {self.value:.4g} there" if self.loss else "a random unit cotangent at the output"
+        return f"{self.loss} ({self.value:.4g})" if self.loss else "a random unit cotangent at the output"
+
+    @property
+    def gradients(self) -> str:
+        """Of what they are, and at which examples where not at all."""
+        first = f", for the first {self.points}" if self.points < self.x.shape[0] else ""
+        return f"gradients of {self.cotangent}{first}"
 
     def as_dict(self) -> dict[str, Any]:
         """Shape, dtype, loss."""
@@ -44,4 +54,4 @@ class Sample:
     def __str__(self) -> str:
         n, *each = self.x.shape
         size = "×".join(map(str, each))
-        return f"{n} example{'s' * (n != 1)} of {size}, {self.dtype}; gradients of {self.cotangent}"
+        return f"{n:,} example{'s' * (n != 1)} of {size}, {self.dtype}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,8 +16,8 @@ from adjoint.inspection.blocks import Block
 from adjoint.inspection.blockwise import PROBES, STEPS, block, judged
 from adjoint.inspection.findings import Finding
 from adjoint.inspection.flow import FREE, Depth, Located, depths, merged, taken
-from adjoint.inspection.layers import Layer, layer
-from adjoint.inspection.passage import Loss, Passage, leaves, unfit
+from adjoint.inspection.layers import Layer, Mixed, layer
+from adjoint.inspection.passage import Loss, Passage, leaves, targets, unfit
 from adjoint.inspection.sample import Sample
 from adjoint.inspection.watching import Call, calls, evaluated
 from adjoint.interop.sections import batch_of
@@ -26,6 +27,8 @@ from adjoint.trees import differentiable
 
 OPENED = 1 << 18  # numbers of a Jacobian that is formed
 LARGE = f"their Jacobians have more than {OPENED:,} numbers and are not formed"
+MIXED = "what comes out for one example depends on others"
+DEPTHS = "(the Jacobians from each depth to the output)"
 INTERRUPTED = "interrupted before they were examined"
 
 
@@ -39,14 +42,14 @@ class AtSample:
     def __init__(self, net: Module, x: Array, points: int, loss: Loss | None = None, target: Any = None) -> None:
         whole = evaluated(net)
         self.net, self.x, self.points = whole, taken("inspect", whole, x, x.shape[0] if x.shape else 0), points
-        self.loss, self.target = loss, target
+        self.loss, self.target = loss, None if loss is None else targets(target, x)
         self.skipped: dict[str, str] = {}
         if self.x.shape[0] < x.shape[0]:
             left = x.shape[0] - self.x.shape[0]
             self.skipped[f"({left} of {x.shape[0]} examples)"] = (
                 f"this program takes {self.x.shape[0]} at once, as it was exported: {FREE}"
             )
-            self.target = None if target is None else target[: self.x.shape[0]]
+            self.target = None if loss is None else target[: self.x.shape[0]]
         with np.errstate(all="ignore"):  # what is not finite is told
             self.output, self.seen = calls(whole, self.x)
         self.findings: tuple[Finding, ...] = ()
@@ -71,11 +74,10 @@ class AtSample:
             self.single = self.deep = self.flowing = False
             self.skipped["(gradient flow)"] = f"the output is not finite, from {broken.name} on"
             return
-        at = "(the Jacobians from each depth to the output)"
         if not self.single:
-            self.deep, self.skipped[at] = False, "the output is no one array of floating numbers"
+            self.deep, self.skipped[DEPTHS] = False, "the output is no one array of floating numbers"
         elif any(entries(x, self.output) > OPENED for x in (self.x, *(call.output for call in self.seen))):
-            self.deep, self.skipped[at] = False, LARGE
+            self.deep, self.skipped[DEPTHS] = False, LARGE
         if self.loss is None and (why := unfit(self.output, self.x.shape[0])):
             self.flowing, self.skipped["(gradient flow)"] = False, why
 
@@ -92,8 +94,7 @@ class AtSample:
                 for cost in self._work():
                     advance(cost)
         except KeyboardInterrupt:
-            self.complete = False
-            self._tell_missing()
+            self.stop()
 
     def _work(self) -> Iterator[float]:
         if self.flowing:
@@ -104,31 +105,39 @@ class AtSample:
                 yield self.costs["flow"] / len(chosen)
         for call in self.small:
             count = count_parameters(call.module)
-            self.layers.append(
-                layer(
+            try:
+                found = layer(
                     call.function, call.input, self.points, call.name, call.kind, call.level, count, call.nth,
                     call.alone,
-                )
-            )  # fmt: skip
+                )  # fmt: skip
+                self.layers.append(found)
+            except Mixed:
+                self.skipped[f"({call.name} at the sample)"] = MIXED
             yield self._cost(call)
         if self.single and differentiable(self.x) and entries(self.x, self.output) <= OPENED:
             name, count, alone = type(self.net).__name__, count_parameters(self.net), batch_of(self.net)[0] <= 1
-            self.network = layer(self.net, self.x, self.points, "", name, 0, count, alone=alone)
+            with contextlib.suppress(Mixed):  # told below
+                self.network = layer(self.net, self.x, self.points, "", name, 0, count, alone=alone)
         if self.deep:
-            for located in depths(self.net, self.x, self.points):
-                self.by_example.append(located)
-                yield self.costs["depths"] / min(self.points, self.x.shape[0])
+            try:
+                for located in depths(self.net, self.x, self.points):
+                    self.by_example.append(located)
+                    yield self.costs["depths"] / min(self.points, self.x.shape[0])
+            except Mixed:
+                self.deep, self.skipped[DEPTHS] = False, MIXED
 
     def _cost(self, call: Call) -> float:
         return 1.0 + min(self.points, call.input.shape[0]) * entries(call.input, call.output) / 1e4
 
-    def _tell_missing(self) -> None:
+    def stop(self) -> None:
+        """Leave it at what is there, and say what is not."""
+        self.complete = False
         blocks = len(self.passage.chosen) if self.passage is not None else 0
         missing = {
             "(gradient flow)": self.flowing and not self.blocks,
             f"({blocks - len(self.blocks)} blocks of the gradient flow)": 0 < len(self.blocks) < blocks,
             f"({len(self.small) - len(self.layers)} layers at the sample)": len(self.layers) < len(self.small),
-            "(the Jacobians from each depth to the output)": self.deep and not self.by_example,
+            DEPTHS: self.deep and not self.by_example,
         }
         examples = min(self.points, self.x.shape[0])
         if self.deep and 0 < len(self.by_example) < examples:
@@ -149,7 +158,8 @@ class AtSample:
     def sample(self) -> Sample:
         """What they are known at."""
         name = "" if self.loss is None else getattr(self.loss, "__name__", type(self.loss).__name__)
-        return Sample(self.x, self.net, name, math.nan if self.passage is None else self.passage.value)
+        value = math.nan if self.passage is None else self.passage.value
+        return Sample(self.x, self.net, max(self.points, batch_of(self.net)[0]), name, value)
 
 
 def first_broken(x: Array, seen: Sequence[Call], output: Any) -> Finding | None:

@@ -108,7 +108,8 @@ def identity(report: Report) -> Table:
     share = f" ({100 * held / report.parameters:.3g} % of the parameters)" if report.parameters else ""
     grid.add_row(Text("examined", "dim"), Text(f"{len(report.rows)} weights{share} in {report.seconds:.2g} s{again}"))
     if report.sample is not None:
-        grid.add_row(Text("sample", "dim"), Text(str(report.sample)))
+        told = f"{report.sample}; {report.sample.gradients}" if report.flow else str(report.sample)
+        grid.add_row(Text("sample", "dim"), Text(told))
     if not report.complete:
         weights = any(why.startswith("interrupted before it") for why in report.skipped.values())
         what = "of the weights examined" if weights or report.sample is None else "what was found at the sample"

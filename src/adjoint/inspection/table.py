@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def table(report: Report) -> Table:
     """A row a layer; the last column is the norm of the Jacobian from the layer's output to the network's."""
     result = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    result.add_column("layer", no_wrap=True)
+    result.add_column("layer", overflow="fold")
     for header in ("map", "params", "rank", "nullity", "hides", "σ₁", "cond", "to output"):
         result.add_column(header, justify="right", no_wrap=True)
     norms = {(depth.name, depth.nth): depth.norm for depth in report.depths}
@@ -32,12 +32,12 @@ def table(report: Report) -> Table:
 
 
 def named(layer: Layer) -> Text:
-    """The last part of a layer's name and its class, indented by its level."""
+    """A layer's name and its class; of one inside another the last part of its name, indented by its level."""
     from adjoint.inspection.screen import shortened
 
-    last = shortened([layer.name.rpartition(".")[2]])[0]
+    own = shortened([layer.name.rpartition(".")[2] if layer.level else layer.name])[0]
     again = f" (call {layer.nth + 1})" if layer.nth else ""
-    return Text("  " * layer.level).append(f"{last} ", "dim").append(f"{layer.kind}{again}")
+    return Text("  " * layer.level).append(f"{own} ", "dim").append(f"{layer.kind}{again}")
 
 
 def cells(layer: Layer) -> tuple[str, ...]:
