@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from adjoint.arrays.dispatch import Shape
 from adjoint.inspection.passage import Loss
 from adjoint.inspection.report import Report
 from adjoint.inspection.running import report
 from adjoint.inspection.sampled import AtSample
-from adjoint.inspection.watching import Call
 from adjoint.nn.module import Module
 
 
@@ -72,7 +69,7 @@ def inspect(
             "ONNX files and checkpoint folders."
         )
     at = AtSample(net, x, points, loss, target)
-    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x), sizes=_sizes(at.seen))
+    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x))
     if found.complete:
         at.run(progress)
     else:
@@ -81,12 +78,6 @@ def inspect(
         found, layers=tuple(at.layers), network=at.network, depths=at.depths, flow=at.flow, at_sample=at.findings,
         sample=at.sample, skipped={**found.skipped, **at.skipped}, complete=found.complete and at.complete,
     )  # fmt: skip
-
-
-def _sizes(seen: Sequence[Call]) -> dict[str, Shape]:
-    """What stood behind batch and channels of what each layer was given, by the name of its weight."""
-    given = ((call.name, tuple(getattr(call.input, "shape", ()))) for call in seen)
-    return {f"{name}.weight".removeprefix("."): shape[2:] for name, shape in given if len(shape) > 2}
 
 
 def _parted(sample: Any, loss: Loss | None) -> tuple[Any, Any]:
