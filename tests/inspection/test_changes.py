@@ -220,6 +220,19 @@ def test_adapters_are_compared_with_the_network_without_them() -> None:
         aj.diff(plain)
 
 
+@pytest.mark.parametrize("decay", [0.3, 1.0])
+def test_adapters_that_use_all_of_their_rank_are_told(decay: float) -> None:
+    net = aj.lora.add(aj.nn.Linear(200, 160, rng=0), 8, init="orthogonal", rng=0)
+    adapter = net.adapters["default"]
+    adapter.lora_A = np.linalg.qr(drawn(200, 8))[0].T.astype("float32")
+    adapter.lora_B = (np.linalg.qr(drawn(160, 8))[0] * decay ** np.arange(8)).astype("float32")
+    found = aj.diff(net)
+    assert found.changes[0].rank == 8
+    assert found.changes[0].low_rank
+    assert found.changes[0].k90 == (1 if decay < 1.0 else 8)
+    assert ("nearly all of their r" in found.verdict) == (decay == 1.0)
+
+
 def test_adapters_that_take_half_the_size_are_no_change_of_low_rank() -> None:
     net = aj.lora.add(aj.nn.Linear(40, 40, rng=0), 30, init="gaussian", rng=0)
     net.adapters["default"].lora_B = drawn(40, 30).astype("float32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,34 @@ def test_adapters_of_full_rank_are_the_tuned_network(tmp_path: Path) -> None:
     aj.lora.save(net, tmp_path)
     close(aj.lora.load(made(0), tmp_path)(x), tuned(x), tolerance=1e-10)
     assert not aj.lora.adapted_layers(base)
+
+
+def test_peft_reads_convolutions_norms_and_their_statistics(tmp_path: Path) -> None:
+    def made() -> Any:
+        layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(36, 5)]
+        net = torch.nn.Sequential(OrderedDict(zip(("conv", "norm", "flat", "head"), layers, strict=True)))
+        for x in (*net.parameters(), net.norm.running_mean):
+            x.data = torch.tensor(RNG.standard_normal(x.shape))
+        return net.double().eval()
+
+    class Net(aj.nn.Module):
+        def __init__(self) -> None:
+            self.conv, self.norm = aj.nn.Conv2d(3, 4, 3, dtype="float64"), aj.nn.BatchNorm2d(4, dtype="float64")
+            self.flat, self.head = aj.nn.Flatten(), aj.nn.Linear(36, 5, dtype="float64")
+
+        def __call__(self, x: Any) -> Any:
+            return self.head(self.flat(self.norm(self.conv(x))))
+
+    base, tuned, mine, theirs = made(), made(), Net().eval(), Net().eval()
+    for net, model in ((mine, base), (theirs, tuned)):
+        net.load_state_dict({k: x.numpy() for k, x in model.state_dict().items()})
+    net, found = aj.lora.extract(mine, theirs, rank=5)
+    assert list(found.whole) == ["norm"]
+    aj.lora.save(net, tmp_path)
+    x = RNG.standard_normal((2, 3, 5, 5))
+    expected = tuned(torch.tensor(x))
+    close(net(x), expected, tolerance=1e-10)
+    close(loaded(base, tmp_path)(torch.tensor(x)), expected, tolerance=1e-10)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

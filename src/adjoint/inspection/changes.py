@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WIDEST = 2048  # rows of the Gram matrix up to which singular vectors are computed
 SINGLE = 2.0**-23  # the spacing that W is looked at with, where its dtype has a coarser one
+CROWDED = 0.8  # share of an adapter's r in k₉₀ from which it uses nearly all of it
 MUCH = 0.5  # share of a random change's k₉₀ from which a change is not of low rank
 
 
@@ -129,7 +130,9 @@ class Changes:
         if not full:
             ranks = sorted({x.adapter for x in moved if x.adapter is not None})
             by = f"adapters of r = {', '.join(map(str, ranks))}" if ranks else "updates of low rank"
-            return f"{told}, by {by}: {max(x.k90 for x in moved)} directions hold 90 % of each"
+            held = f"{told}, by {by}: {max(x.k90 for x in moved)} directions hold 90 % of each"
+            crowded = sum(x.adapter is not None and x.k90 >= CROWDED * x.adapter for x in moved)
+            return held + (f"; {crowded} of them use nearly all of their r, so that more may help" if crowded else "")
         which = full[0].name if len(full) == 1 else f"{len(full)} of them, {full[0].name} the most,"
         return f"{told}; for {which} an update of low rank would not do"
 
