@@ -279,3 +279,23 @@ def test_screen_page_and_json_tell_both_norms() -> None:
     assert told["padded_norm"] >= told["sigma_max"] >= told["reshaped_norm"]
     assert Row.from_dict(told) == report.rows[0]
     assert "reshaped" not in aj.inspect({"w": random(3, 3)}, cache=False).table()
+
+
+def test_a_sample_tells_the_sizes() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 5, 3, padding=1, rng=0),
+        nn.Conv2d(5, 4, 3, stride=2, rng=1),
+        nn.ConvTranspose2d(4, 3, 2, stride=2, rng=2),
+        nn.Conv2d(3, 2, 5, rng=3),
+    )
+    report = aj.inspect(net, random(2, 3, 10, 8), cache=False, progress=False)
+    assert [row.torus for row in report.rows] == [(10, 8), (10, 8), (8, 6), (8, 6)]
+    row = report.row("0.weight")
+    assert row.operator == (5 * 80, 3 * 80)
+    A = matrix(torch.from_numpy(net[0].weight).double(), Case(row.shape, (1, 1), (1, 1), 1, (10, 8)))
+    assert abs(row.sigma_max - np.linalg.norm(A, 2)) <= row.bound + 1e-13
+    theirs = torch.nn.Sequential(torch.nn.Conv1d(3, 4, 3), torch.nn.Conv1d(4, 2, 3))
+    found = aj.inspect(theirs, random(2, 3, 9), cache=False, progress=False)
+    assert [row.torus for row in found.rows] == [(9,), (7,)]
+    large = aj.inspect(net[:1], random(2, 3, 50, 40), cache=False, progress=False)
+    assert large.rows[0].torus == (32, 32)

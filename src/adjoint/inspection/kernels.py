@@ -20,18 +20,19 @@ WORK = 4e10  # floating-point operations that all symbols of a kernel may take, 
 def symbol(shape: tuple[int, ...], sliding: Sliding) -> Symbol:
     """The symbol of a kernel on the torus that it is examined on.
 
-    Its sides are 256 in one dimension, 32 in two, 12 in three, or the next multiples of the stride. Where the symbols
-    of so many frequencies would take more than about two seconds, the sides are shortened, by a quarter and a third in
-    turn, but no further than the kernel fits.
+    Its sides are 256 in one dimension, 32 in two, 12 in three, no more than the input's where a sample told them, or
+    the next multiples of the stride. Where the symbols of so many frequencies would take more than about two seconds,
+    they are shortened, by a quarter and a third in turn, but no further than the kernel fits.
 
     >>> [symbol((n, n, 3, 3), Sliding((1, 1), (1, 1))).positions for n in (64, 512)]
     [(32, 32), (6, 6)]
     """
     side = SIDES[len(sliding.stride)]
+    sizes = sliding.sizes or (side,) * len(sliding.stride)
+    spans = phases(shape[2:], sliding.stride, sliding.dilation)[1]
     while True:
         positions = [
-            max(-(-side // s), span + 1)
-            for s, span in zip(sliding.stride, phases(shape[2:], sliding.stride, sliding.dilation)[1], strict=True)
+            max(-(-min(side, n) // s), span + 1) for n, s, span in zip(sizes, sliding.stride, spans, strict=True)
         ]
         found = Symbol(shape, positions, sliding.stride, sliding.dilation, sliding.groups)
         if work(found) <= WORK or side == 1:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from adjoint.arrays.dispatch import Shape
 from adjoint.inspection.passage import Loss
 from adjoint.inspection.report import Report
 from adjoint.inspection.running import report
 from adjoint.inspection.sampled import AtSample
+from adjoint.inspection.watching import Call
 from adjoint.nn.module import Module
 
 
@@ -23,7 +26,8 @@ def inspect(
     A `Report` on every weight of a module (this library's or PyTorch's), of `adjoint.interop.Weights`, of a mapping of
     names to arrays, or of a path that `aj.open` opens: identity, a verdict in three lines, the worst weights and why, a
     row for each. All singular values are found once a weight: in float32 and narrower by the eigenvalues of the Gram
-    matrix in float64, in float64 by the singular value decomposition. `jobs` weights are examined at the same time (as
+    matrix in float64, in float64 by the singular value decomposition. A convolution's are those of the operator, not of
+    the reshaped kernel: see `adjoint.inspection.Row`. `jobs` weights are examined at the same time (as
     many as there are cores), with a bar on a terminal where `progress` is wanted. Interrupted by Ctrl-C it gives what
     is there and says so. Results are kept under the hash of the weight's numbers in the user's cache folder, or in that
     which the environment variable ADJOINT_CACHE names ("off": nowhere); `cache=False` switches that off. `trust_pickle`
@@ -69,7 +73,7 @@ def inspect(
             "ONNX files and checkpoint folders."
         )
     at = AtSample(net, x, points, loss, target)
-    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x))
+    found = report(model, jobs, cache, progress, trust_pickle, (net, at.x), sizes=_sizes(at.seen))
     if found.complete:
         at.run(progress)
     else:
@@ -78,6 +82,12 @@ def inspect(
         found, layers=tuple(at.layers), network=at.network, depths=at.depths, flow=at.flow, at_sample=at.findings,
         sample=at.sample, skipped={**found.skipped, **at.skipped}, complete=found.complete and at.complete,
     )  # fmt: skip
+
+
+def _sizes(seen: Sequence[Call]) -> dict[str, Shape]:
+    """What stood behind batch and channels of what each layer was given, by the name of its weight."""
+    given = ((call.name, tuple(getattr(call.input, "shape", ()))) for call in seen)
+    return {f"{name}.weight".removeprefix("."): shape[2:] for name, shape in given if len(shape) > 2}
 
 
 def _parted(sample: Any, loss: Loss | None) -> tuple[Any, Any]:

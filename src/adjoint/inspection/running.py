@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
@@ -35,12 +36,16 @@ Part = Source | Heads
 def report(
     model: Any, jobs: int | None = None, cache: bool = True, progress: bool = True, trust_pickle: bool = False,
     given: tuple[Any, Any] | None = None, batch: int | None = None, seq: int | None = None,
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Report:  # fmt: skip
-    """The report on the weights of a model, its cost that of (network, sample) if `given`: see `adjoint.inspect`."""
+    """The report on the weights of a model, its cost that of (network, sample) if `given`: see `adjoint.inspect`.
+
+    `sizes` are those that the layers of kernels, by the name of these, were given.
+    """
     if jobs is not None and jobs < 1:
         raise ValueError(f"inspect: jobs is how many weights are examined at the same time, 1 or more, not {jobs}.")
     start = time.perf_counter()
-    found = sources(model, trust_pickle)
+    found = sources(model, trust_pickle, sizes)
     cost = spending.of(*(given or (found.net, None)), batch, seq)
     where = remembered.folder() if cache else None
     work = Work(found, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adjoint.interop.graph import Graph, Value
@@ -23,7 +23,8 @@ ORDERS = {  # of the arguments behind input, weight and bias
 class Sliding:
     """The steps of a kernel on each axis, and its groups; `known` is False where they are assumed.
 
-    A `transposed` kernel is that of the convolution whose transpose the layer is.
+    A `transposed` kernel is that of the convolution whose transpose the layer is. `sizes` are those of the input of the
+    convolution, where a sample told them.
     """
 
     stride: tuple[int, ...]
@@ -31,6 +32,19 @@ class Sliding:
     groups: int = 1
     transposed: bool = False
     known: bool = True
+    sizes: tuple[int, ...] = ()
+
+    def at(self, given: tuple[int, ...]) -> Sliding:
+        """The same with the sizes of an input that the layer was given; as it is where they do not fit.
+
+        >>> Sliding((2,), (1,), transposed=True).at((8,)).sizes
+        (16,)
+        """
+        if len(given) != len(self.stride) or min(given) < 1:
+            return self
+        return replace(
+            self, sizes=tuple(n * s if self.transposed else n for n, s in zip(given, self.stride, strict=True))
+        )
 
 
 def of_module(module: Any, shape: tuple[int, ...]) -> Sliding | None:
@@ -38,7 +52,7 @@ def of_module(module: Any, shape: tuple[int, ...]) -> Sliding | None:
 
     >>> import adjoint as aj
     >>> of_module(aj.nn.Conv2d(2, 4, 3, stride=(2, 1), groups=2), (4, 1, 3, 3))
-    Sliding(stride=(2, 1), dilation=(1, 1), groups=2, transposed=False, known=True)
+    Sliding(stride=(2, 1), dilation=(1, 1), groups=2, transposed=False, known=True, sizes=())
     """
     stride, dilation, groups = (getattr(module, name, None) for name in ("stride", "dilation", "groups"))
     if "Conv" not in type(module).__name__ or stride is None or dilation is None or groups is None:
@@ -52,7 +66,7 @@ def of_weight(name: str, shape: tuple[int, ...]) -> Sliding | None:
     >>> of_weight("fc", (4, 3)) is None, of_weight("experts", (8, 4, 3)) is None
     (True, True)
     >>> of_weight("conv1", (8, 4, 3))
-    Sliding(stride=(1,), dilation=(1,), groups=1, transposed=False, known=False)
+    Sliding(stride=(1,), dilation=(1,), groups=1, transposed=False, known=False, sizes=())
     """
     n = len(shape) - 2
     if not 1 <= n <= MOST_AXES or (n == 1 and not CONVOLUTION.search(name)):

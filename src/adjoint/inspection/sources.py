@@ -80,11 +80,14 @@ class Sources:
         return sum(self.dtypes.values())
 
 
-def sources(model: Any, trust_pickle: bool = False) -> Sources:
+Sizes = Mapping[str, tuple[int, ...]]
+
+
+def sources(model: Any, trust_pickle: bool = False, sizes: Sizes | None = None) -> Sources:
     """The weights of a module (this library's or PyTorch's), of `Weights`, of a mapping, or of a path that opens.
 
-    A weight is an array of floating numbers of two axes or more that is a parameter. Raises TypeError for anything
-    else, and what `aj.open` raises.
+    A weight is an array of floating numbers of two axes or more that is a parameter. `sizes` are those of what the
+    layers of kernels are given, by the kernel's name. Raises TypeError for anything else, and what `aj.open` raises.
 
     >>> import adjoint as aj
     >>> found = sources(aj.nn.Linear(3, 2))
@@ -92,7 +95,7 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
     (8, ['weight'], {'bias': 'one axis: a bias, gain or the like'})
     """
     if isinstance(model, (str, os.PathLike)):
-        found = sources(opened(model, trust_pickle=trust_pickle))
+        found = sources(opened(model, trust_pickle=trust_pickle), sizes=sizes)
         found.name = os.path.basename(os.path.normpath(os.fspath(model)))
         return found
     if isinstance(model, Weights):
@@ -105,6 +108,10 @@ def sources(model: Any, trust_pickle: bool = False) -> Sources:
         known, unknown = attentions(model)
         result = Sources(type(model).__name__, heads=known)
         _fill(result, _of_module(model))
+        result.weights = [
+            replace(x, sliding=x.sliding.at(sizes[x.name])) if x.sliding and sizes and x.name in sizes else x
+            for x in result.weights
+        ]
         result.skipped |= {circuits_of(name): why for name, why in unknown.items()}
         result.net = model
         return result
