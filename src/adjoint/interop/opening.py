@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ WHAT = (
     "PyTorch's .pt, .pth or .bin); an .onnx file; or a torch.nn.Module with example inputs"
 )
 BACKENDS = ("numpy", "torch", "jax")
+BITSANDBYTES = ".quant_state.bitsandbytes__"  # in the names of what describes weights of 4 bits
 
 
 def open(
@@ -36,6 +37,7 @@ def open(
       `config.json`: the network, see `aj.models.from_config` (`ignore` goes there). All names and shapes are checked
       before anything is read. Its arrays are views of the mapped file, so that they take no memory before they are
       used; changing them never changes the file.
+      Linear layers that bitsandbytes stored in 4 bits stay so: see `aj.quantize`.
     - A file of weights alone, or a folder with one: `aj.interop.Weights`, its arrays and matrices by name, as they are.
     - An `.onnx` file: see `adjoint.interop.onnx.from_onnx`.
     - A `torch.nn.Module` and example `inputs`: see `adjoint.interop.torch_export.from_torch`, to which other `options`
@@ -101,7 +103,7 @@ def glance(source: str, ignore: Collection[str] = (), trust_pickle: bool = False
     net, weights, where = found
     own = net.state_dict()
     shapes = {n: ShapeArray(own[n].shape, weights.dtype(source.name)) for n, source in where.items()}
-    net.load_state_dict(shapes, assign=True)
+    net.load_state_dict(_filled(net) | shapes, assign=True)
     return net.eval()
 
 
@@ -154,29 +156,47 @@ def _config(path: str) -> str | None:
 
 def _planned(path: str, config: str, dtype: Any, ignore: Collection[str], trust_pickle: bool) -> Plan:
     """The network that a configuration lays out, which its weights fit."""
-    from adjoint.models.checkpoint import sources, untie
+    from adjoint.models.checkpoint import untie
     from adjoint.models.config import from_config
 
     if os.path.isdir(path):
         path = within(path)
     weights = Weights(path, trust_pickle)
     kind = dtype or next((name for name in weights.dtypes if is_floating(name)), "float32")
+    in_4_bits = any(BITSANDBYTES in name for name in weights)
     try:
         with only_shapes():
+            ignore = (*ignore, "quantization_config") if in_4_bits else ignore
             net: Module = from_config(config, dtype=kind, ignore=ignore)
     except ValueError as error:
         raise CheckpointError(
             f"{config}: {error} The weights alone, without the network, are aj.interop.Weights({path!r})."
         ) from error
-    where = _turned(sources(net, weights), net.state_dict(), weights)
+    names: Iterable[str] = weights
+    if in_4_bits:
+        names = import_module("adjoint.quantization.bitsandbytes").place(net, weights)
+    where = _turned(_sought(net, names), net.state_dict(), weights)
     _check(path, config, where, net.state_dict(), weights)
     if untie(net, weights):
-        where = _turned(sources(net, weights), net.state_dict(), weights)
+        where = _turned(_sought(net, names), net.state_dict(), weights)
         _check(path, config, where, net.state_dict(), weights)
     stored = net.state_dict().keys()
     if left := [name for name, x in net.named_arrays() if type(x).__name__ == "ShapeArray" and name not in stored]:
         raise CheckpointError(f"{config}: {listed(left)} of {type(net).__name__} have no values, and no file has them.")
     return Plan(net, weights, where.found)
+
+
+def _filled(net: Module) -> dict[str, Any]:
+    """The arrays of a network that was laid out which have numbers already."""
+    return {name: x for name, x in net.state_dict().items() if type(x).__name__ != "ShapeArray"}
+
+
+def _sought(net: Module, names: Iterable[str]) -> Any:
+    """Where the arrays stand that have no numbers yet."""
+    from adjoint.models.checkpoint import sources
+
+    where, filled = sources(net, names), _filled(net)
+    return where._replace(missing=tuple(name for name in where.missing if name not in filled))
 
 
 def _turned(where: Any, own: dict[str, Any], weights: Weights) -> Any:
@@ -199,7 +219,8 @@ def _read(plan: Plan, dtype: Any, backend: str | None, progress: bool) -> Module
         for source in dict.fromkeys(where.values()):
             taken[source] = _taken(weights, source, dtype, target)
             advance(weights.entry(source.name).nbytes)
-    net.load_state_dict({name: taken[source] for name, source in where.items()}, assign=True)
+    stored = {n: x if target is None else target.from_numpy(x) for n, x in _filled(net).items()}
+    net.load_state_dict(stored | {name: taken[source] for name, source in where.items()}, assign=True)
     return net.eval()
 
 

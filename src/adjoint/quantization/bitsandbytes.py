@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,15 @@ import numpy as np
 from adjoint.arrays.quantized import NESTED, format_named
 from adjoint.errors import CheckpointError
 from adjoint.interop.entries import is_shape, named
+from adjoint.interop.opening import BITSANDBYTES
+from adjoint.lora.placing import replace
+from adjoint.models.checkpoint import sources
+from adjoint.nn.layers import Linear
+from adjoint.nn.module import Module
 from adjoint.quantization import encoding
+from adjoint.quantization.layers import QuantizedLinear
 from adjoint.quantization.packing import Quantized
 
-MARK = ".quant_state.bitsandbytes__"
 LONGEST = 1 << 16  # bytes of a description
 BESIDE = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 
@@ -24,35 +29,67 @@ def from_bitsandbytes(weights: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays of a file in which bitsandbytes stored weights in NF4 or FP4, as `state_dict` of a quantized network.
 
     `fc.weight`, `fc.weight.absmax`, `fc.weight.quant_state.bitsandbytes__nf4` and the like become `fc.packed.codes`,
-    `fc.packed.absmax` …; other arrays stay as they are. `weights` are `adjoint.interop.Weights` or any mapping. Raises
-    CheckpointError, naming the array, for what is missing, does not fit, or has levels of its own.
+    `fc.packed.absmax` …; other arrays stay as they are. `weights` are `adjoint.interop.Weights` or any mapping; folders
+    with such files are opened by `aj.open`. Raises CheckpointError, naming the array, for what is missing, does not
+    fit, or has levels of its own.
 
     >>> import json, numpy as np, adjoint as aj
     >>> told = {"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [2, 3]}
     >>> text = np.frombuffer(json.dumps(told).encode(), "uint8")
-    >>> state = {"fc.weight": np.full((3, 1), 0x7F, "uint8"), "fc.weight.absmax": np.ones(1, "float32"),
-    ...          "fc.weight.quant_state.bitsandbytes__nf4": text}
+    >>> state = {"0.weight": np.full((3, 1), 0x7F, "uint8"), "0.weight.absmax": np.ones(1, "float32"),
+    ...          "0.weight.quant_state.bitsandbytes__nf4": text}
     >>> net = aj.quantize(aj.nn.Sequential(aj.nn.Linear(3, 2, bias=False)), double=False)
-    >>> found = aj.quantization.from_bitsandbytes({k.replace("fc", "0"): x for k, x in state.items()})
-    >>> net.load_state_dict(found)
+    >>> net.load_state_dict(aj.quantization.from_bitsandbytes(state))
     >>> net[0].weight.tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
     """
     found: dict[str, Any] = {}
-    taken: set[str] = set()
-    for key in weights:
-        name, mark, format = key.partition(MARK)
-        if not mark:
-            continue
-        pack = _packed(weights, name, key, format)
+    for name, key in marked(weights).items():
         owner = name.removesuffix("weight").removesuffix(".")
         start = f"{owner}.packed." if owner else "packed."
-        found |= {start + part: x for part, x in pack.named_arrays()}
-        taken |= {name, key, *(f"{name}.{part}" for part in BESIDE)}
-    return {key: weights[key] for key in weights if key not in taken} | found
+        found |= {start + part: x for part, x in packed(weights, name, key).named_arrays()}
+    return {key: weights[key] for key in unmarked(weights)} | found
 
 
-def _packed(weights: Mapping[str, Any], name: str, key: str, format: str) -> Quantized:
+def marked(names: Iterable[str]) -> dict[str, str]:
+    """The names of weights stored in 4 bits, and of what describes them.
+
+    >>> marked(["a.weight", "a.weight.quant_state.bitsandbytes__nf4", "b.weight"])
+    {'a.weight': 'a.weight.quant_state.bitsandbytes__nf4'}
+    """
+    return {key.partition(BITSANDBYTES)[0]: key for key in names if BITSANDBYTES in key}
+
+
+def unmarked(names: Iterable[str]) -> list[str]:
+    """The names of all other arrays."""
+    names = list(names)
+    taken = {key for name, mark in marked(names).items() for key in (name, mark, *(f"{name}.{x}" for x in BESIDE))}
+    return [name for name in names if name not in taken]
+
+
+def place(net: Module, weights: Mapping[str, Any]) -> list[str]:
+    """Put quantized layers where a file of Hugging Face's names has quantized weights; the names that are left.
+
+    Raises CheckpointError where a layer is no `Linear`, or of another shape.
+    """
+    marks, modules = marked(weights), dict(net.named_modules())
+    made: dict[str, QuantizedLinear] = {}
+    for own, source in sources(net, weights).found.items():
+        if source.name not in marks:
+            continue
+        name = own.removesuffix("weight").removesuffix(".")
+        layer, pack = modules.get(name), packed(weights, source.name, marks[source.name])
+        if not isinstance(layer, Linear) or pack.shape != (layer.out_features, layer.in_features):
+            told = "is no Linear" if not isinstance(layer, Linear) else f"is {(layer.out_features, layer.in_features)}"
+            raise _wrong(source.name, f"it is quantized, of shape {pack.shape}, where {name} {told} in this network")
+        made[name] = QuantizedLinear(pack, layer.bias)
+    replace(net, made)
+    return unmarked(weights)
+
+
+def packed(weights: Mapping[str, Any], name: str, key: str) -> Quantized:
+    """The weight of a name and of what describes it."""
+    format = key.partition(BITSANDBYTES)[2]
     told = _description(weights[key], key)
     shape, block = told.get("shape"), told.get("blocksize")
     if format not in ("nf4", "fp4") or told.get("quant_type") != format:

@@ -1,0 +1,111 @@
+"""Folders that transformers saved with weights of 4 bits by bitsandbytes, opened as they are."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import adjoint as aj
+from adjoint.errors import CheckpointError
+from adjoint.quantization import QuantizedLinear
+from tests.quantization.test_networks import close
+
+LAYERS = 14  # of two blocks
+
+
+def saved(folder: Path, double: bool, format: str) -> Any:
+    """A small Llama with random numbers, stored in 4 bits, and its folder."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=50, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.3,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder / "whole")
+    how: Any = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type=format, bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=torch.float32,
+    )  # fmt: skip
+    net: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        folder / "whole", quantization_config=how, device_map="cpu", dtype=torch.float32
+    )
+    net.save_pretrained(folder / "packed")
+    return net.train()  # in evaluation bitsandbytes packs anew for products in bfloat16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("packed")
+    saved(place, True, "nf4")
+    return place / "packed"
+
+
+@pytest.mark.parametrize(("double", "format"), [(True, "nf4"), (False, "fp4")])
+def test_a_folder_opens_as_the_network_of_transformers(double: bool, format: str, tmp_path: Path) -> None:
+    theirs = saved(tmp_path, double, format)
+    net = aj.open(tmp_path / "packed")
+    packs = [m for _, m in net.named_modules() if isinstance(m, QuantizedLinear)]
+    assert len(packs) == LAYERS
+    assert {m.packed.format for m in packs} == {format}
+    tokens = np.random.default_rng(0).integers(0, 50, (2, 9))
+    close(net(tokens), theirs(torch.tensor(tokens)).logits.detach(), 1e-5)
+    whole = aj.open(tmp_path / "whole")
+    assert aj.nn.count_parameters(net) == aj.nn.count_parameters(whole)
+    aj.quantize(whole, format, double=double)
+    close(whole(tokens), net(tokens), 1e-2 if double else 1e-5)  # of another mean of the scales, by one rounding
+
+
+def test_on_other_backends_and_dtypes(folder: Path) -> None:
+    net, tokens = aj.open(folder), np.array([[1, 2, 3]])
+    in_torch = aj.open(folder, backend="torch")
+    assert isinstance(in_torch.model.layers[0].mlp.up_proj.packed.codes, torch.Tensor)
+    close(in_torch(torch.tensor(tokens)), net(tokens), 1e-5)
+    half = aj.open(folder, dtype="bfloat16")
+    assert {str(x.dtype) for _, x in half.named_arrays()} == {"uint8", "float32", "bfloat16"}
+    assert half.model.norm.weight.dtype == "bfloat16"
+
+
+def test_qlora_on_it_learns(folder: Path) -> None:
+    net = aj.lora.add(aj.open(folder), rank=2, rng=0)
+    tokens = np.array([[1, 2, 3]])
+    gradients = dict(aj.grad(lambda net: aj.mean(net(tokens) ** 2))(net).named_arrays())
+    assert len(gradients) == 2 * LAYERS
+    assert all("lora_" in name for name in gradients)
+
+
+def copied(folder: Path, to: Path, change: Any) -> Path:
+    """The folder with its arrays changed."""
+    shutil.copytree(folder, to)
+    arrays = dict(aj.load(to / "model.safetensors"))
+    change(arrays)
+    aj.save(to / "model.safetensors", arrays)
+    return to
+
+
+def test_damaged_folders_are_refused(folder: Path, tmp_path: Path) -> None:
+    first = "model.layers.0.mlp.up_proj.weight"
+    key = f"{first}.quant_state.bitsandbytes__nf4"
+
+    def turned(arrays: Any) -> None:
+        told = json.loads(arrays[key].tobytes())
+        arrays[key] = np.frombuffer(json.dumps({**told, "shape": told["shape"][::-1]}).encode(), "uint8")
+
+    bad: list[tuple[Any, str]] = [
+        (lambda arrays: arrays.pop(f"{first}.absmax"), "up_proj.weight.absmax': it is missing"),
+        (lambda arrays: arrays.pop(key), "up_proj.weight"),
+        (lambda arrays: arrays.pop("model.norm.weight"), "missing: model.norm.weight"),
+        (turned, r"of shape \(64, 128\), where model.layers.0.mlp.up_proj is \(128, 64\)"),
+    ]
+    for k, (change, told) in enumerate(bad):
+        with pytest.raises(CheckpointError, match=told):
+            aj.open(copied(folder, tmp_path / str(k), change))
