@@ -261,6 +261,17 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a good adapter of AdaLoRA, some of whose ranks are gone."""
+    net = aj.lora.add(Ours(), 3, targets=["q"], adalora=True, rng=0)
+    for layer in aj.lora.adapted_layers(net).values():
+        layer.adapters["default"].lora_E = np.array([[1.0], [0.0], [2.0]])
+    folder = tmp_path_factory.mktemp("pruned")
+    aj.lora.save(aj.lora.compact(net), folder)
+    return folder
+
+
 def tried(folder: Path) -> None:
     """A folder is loaded, or refused by an error of this library that leaves the network as it was."""
     net = Ours()
@@ -300,10 +311,12 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=160, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=values)
-def test_fields_with_other_values_are_read_or_refused(data: Any, value: Any, good: Path, tmp_path: Path) -> None:
-    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+def test_fields_with_other_values_are_read_or_refused(
+    data: Any, value: Any, good: Path, pruned: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data.draw(st.sampled_from([good, pruned])), tmp_path, dirs_exist_ok=True)
     path = tmp_path / "adapter_config.json"
     told = json.loads(path.read_text("utf-8"))
     told[data.draw(st.sampled_from(sorted(told)))] = value

@@ -116,8 +116,7 @@ def adapter(
 ) -> tuple[Any, Any]:
     """(an adapter of a layer, what is left of the base weight or None)."""
     like = next((x for _, x in layer.base_layer.named_arrays()), None)
-    packed = layer.base_layer.__dict__.get("packed")  # of a quantized weight, which is not to be unpacked
-    W = layer.base_layer.weight if packed is None else packed
+    W = stored(layer.base_layer)
     wide = width(W)  # in which it is drawn, whatever its own dtype
     A, B = initial.drawn("zeros" if init in (*initial.RESIDUAL, "eva") else init, layer, rank, wide, rng)
     extra: dict[str, Any] = {}
@@ -136,6 +135,12 @@ def adapter(
         extra["magnitude"] = magnitude(layer, LoRA(A, B, options["alpha"], rslora=options["rslora"]), left)
     new = kind(A, B, init=init, rng=rng, **options, **extra)
     return new if dtype in (None, wide) else new.to(dtype=dtype), left
+
+
+def stored(base: Any) -> Any:
+    """The weight of a layer, packed where it is quantized: it is not to be unpacked to tell of its dtype."""
+    packed = base.__dict__.get("packed")
+    return base.weight if packed is None else packed
 
 
 def width(W: Any) -> str:

@@ -11,7 +11,7 @@ from adjoint.errors import CheckpointError
 from adjoint.interop.weights import Weights
 from adjoint.lora import initial
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
-from adjoint.lora.adding import installed, stands_alone, width
+from adjoint.lora.adding import installed, stands_alone, stored, width
 from adjoint.lora.config import Config
 from adjoint.lora.files import as_like, own_names, sorted_keys, told
 from adjoint.lora.layers import Adapted, adapted, cast
@@ -78,95 +78,111 @@ def _adapter(
     path: str, net: Module, config: Config, key: str, own: str, layer: Adapted, parts: dict[str, str], weights: Weights
 ) -> tuple[Any, Any]:  # fmt: skip
     """(the adapter of a layer, what is left of the base weight or None)."""
-    ada = config.peft_type == "ADALORA"
-    needed = {"lora_A", "lora_B", *(("lora_E",) if ada else ()), *(("lora_magnitude_vector",) if config.dora else ())}
-    if needed != parts.keys():
+    kind = AdaLoRA if config.peft_type == "ADALORA" else DoRA if config.dora else LoRA
+    more = {AdaLoRA: {"lora_E"}, DoRA: {"lora_magnitude_vector"}}.get(kind, set())
+    if parts.keys() != (needed := {"lora_A", "lora_B", *more}):
         lacking, extra = needed - parts.keys(), parts.keys() - needed
         what = f"lacks {told(lacking)}" if lacking else f"has {told(extra)}, of another kind of adapter,"
         raise CheckpointError(f"{path} {what} of {key}: the file does not fit its configuration.")
-    kept: tuple[bool, ...] | None = None
-    if ada:
-        mask = next((v for k, v in config.rank_pattern.items() if k.replace(".default", "") == f"{key}.lora_E"), None)
-        if mask is not None and not (isinstance(mask, list) and len(mask) == config.rank):
-            raise CheckpointError(f"{path}: rank_pattern of {key} is not {config.rank} times true or false.")
-        kept = None if mask is None or all(mask) else tuple(bool(x) for x in mask)
-        rank = config.rank if kept is None else sum(kept)
-    else:
-        rank = by_pattern(config.rank_pattern, net, own, config.rank)
-    alpha = config.alpha if ada else by_pattern(config.alpha_pattern, net, own, config.alpha)
-    for what, value in (("rank_pattern", rank), ("alpha_pattern", alpha)):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < (0 if ada else 1e-300):
-            raise CheckpointError(f"{path}: {what} gives {key} the value {value!r}.")
-    base = layer.base_layer
-    kind = AdaLoRA if ada else DoRA if config.dora else LoRA
+    rank, alpha, kept = _numbers(path, net, config, key, own)
     try:
         initial.fits(kind, layer, rank, f"{path}: {key}")
         if config.init in initial.RESIDUAL:
             stands_alone(net, own, layer, f"{path}: init_lora_weights={config.init!r}")
     except ValueError as error:
         raise CheckpointError(str(error)) from None
+    arrays = _arrays(path, net, layer, rank, parts, weights)
+    A, B = arrays["lora_A"], arrays["lora_B"]
+    options: dict[str, Any] = {"rslora": config.rslora, "dropout": config.dropout, "init": config.init}
+    left = None
+    if config.init in initial.RESIDUAL:
+        W = layer.base_layer.weight
+        scale = LoRA(A, B, alpha, rslora=config.rslora).scale
+        left = initial.split(config.init, cast(layer.matrix(W), A), rank, scale)[2]
+        left = cast(layer.shaped(left, tuple(W.shape)), W)
+    if kind is AdaLoRA:
+        options |= {"values": arrays["lora_E"], "kept": kept}
+    if kind is DoRA:
+        options["magnitude"] = arrays["lora_magnitude_vector"]
+    return kind(A, B, alpha, **options), left
+
+
+def _numbers(path: str, net: Module, config: Config, key: str, own: str) -> tuple[Any, Any, tuple[bool, ...] | None]:
+    """(rank, alpha, which of AdaLoRA's ranks are left or None) of a layer."""
+    if config.peft_type == "ADALORA":
+        masks = {k.replace(".default", ""): v for k, v in config.rank_pattern.items()}
+        mask = masks.get(f"{key}.lora_E")
+        if mask is None:
+            return config.rank, config.alpha, None
+        if not isinstance(mask, list) or len(mask) != config.rank:
+            raise CheckpointError(f"{path}: rank_pattern of {key} is not {config.rank} times true or false.")
+        kept = tuple(bool(x) for x in mask)
+        return sum(kept), config.alpha, None if all(kept) else kept
+    rank = by_pattern(config.rank_pattern, net, own, config.rank)
+    alpha = by_pattern(config.alpha_pattern, net, own, config.alpha)
+    for what, value in (("rank_pattern", rank), ("alpha_pattern", alpha)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value <= 0:
+            raise CheckpointError(f"{path}: {what} gives {key} the value {value!r}.")
+    return rank, alpha, None
+
+
+def _arrays(
+    path: str, net: Module, layer: Adapted, rank: int, parts: dict[str, str], weights: Weights
+) -> dict[str, Any]:  # fmt: skip
+    """The arrays of an adapter, of the shapes that the layer and the rank give them."""
     first, second = initial.shapes(layer, rank)
     extra_axes = len(first) - 2
-    shape = {
+    shapes = {
         "lora_A": first, "lora_B": second, "lora_E": (rank, 1),
         "lora_magnitude_vector": (1, second[0]) + (1,) * extra_axes if extra_axes else (second[0],),
     }  # fmt: skip
-    like = next(x for _, x in base.named_arrays())
-    dtype = width(base.weight)
+    like = next(x for _, x in layer.base_layer.named_arrays())
+    dtype = width(stored(layer.base_layer))
     arrays = {}
-    for part in needed:
-        entry = weights.entry(parts[part])
-        if entry.shape != shape[part]:
+    for part, key in parts.items():
+        entry = weights.entry(key)
+        if entry.shape != shapes[part]:
             raise CheckpointError(
-                f"{path}: {parts[part]} is {entry.shape}, where {type(net).__name__} and the configuration (rank "
-                f"{rank}) take {shape[part]}: the file is for another network, or its configuration is."
+                f"{path}: {key} is {entry.shape}, where {type(net).__name__} and the configuration (rank {rank}) take "
+                f"{shapes[part]}: the file is for another network, or its configuration is."
             )
         if not is_floating(entry.dtype):
-            raise CheckpointError(f"{path}: {parts[part]} holds {entry.dtype}, not floating numbers.")
+            raise CheckpointError(f"{path}: {key} holds {entry.dtype}, not floating numbers.")
         arrays[part] = as_like(entry.read().astype(dtype), like, dtype)
-    A, B = arrays["lora_A"], arrays["lora_B"]
-    options: dict[str, Any] = {"alpha": alpha, "rslora": config.rslora, "dropout": config.dropout, "init": config.init}
-    left = None
-    if config.init in initial.RESIDUAL:
-        W, scale = layer.matrix(base.weight), LoRA(A, B, alpha, rslora=config.rslora).scale
-        left = cast(
-            layer.shaped(initial.split(config.init, cast(W, A), rank, scale)[2], tuple(base.weight.shape)), base.weight
-        )
-    if ada:
-        return AdaLoRA(A, B, values=arrays["lora_E"], kept=kept, **options), None
-    if config.dora:
-        return DoRA(A, B, magnitude=arrays["lora_magnitude_vector"], **options), left
-    return LoRA(A, B, **options), left
+    return arrays
 
 
 def _others(
     path: str, net: Module, config: Config, known: dict[str, Any], others: dict[str, str], weights: Weights
 ) -> tuple[list[str], list[tuple[Any, str, Any]]]:  # fmt: skip
     """(names of modules that learn whole, (owner, attribute, array) of what the file has beside adapters)."""
-    state, there = [], set()
-    for key, stored in others.items():
+    state, there = [], set[str]()
+    for key, inside in others.items():
         module_name, _, last = key.rpartition(".")
         found = known.get(module_name)
         owner = None if found is None else found[1].base_layer if isinstance(found[1], Adapted) else found[1]
         mine = None if owner is None else owner.__dict__.get(last)
         if mine is None or not hasattr(mine, "shape"):
             raise CheckpointError(
-                f"{path} has {stored}, which {type(net).__name__} does not: it is for another network."
+                f"{path} has {inside}, which {type(net).__name__} does not: it is for another network."
             )
-        entry = weights.entry(stored)
+        entry = weights.entry(inside)
         if is_floating(mine.dtype) and not is_floating(entry.dtype):
-            raise CheckpointError(f"{path}: {stored} holds {entry.dtype}, not floating numbers.")
+            raise CheckpointError(f"{path}: {inside} holds {entry.dtype}, not floating numbers.")
         array = entry.read()
         naming = getattr(type(net), "naming", None)
         if naming is not None and re.fullmatch(naming.transposed, f"{found[0]}.{last}"):  # type: ignore[index]
             array = array.T
         if array.shape != tuple(mine.shape):
             raise CheckpointError(
-                f"{path}: {stored} is {array.shape}, where {type(net).__name__} has {tuple(mine.shape)}."
+                f"{path}: {inside} is {array.shape}, where {type(net).__name__} has {tuple(mine.shape)}."
             )
+        own = f"{found[0]}.{last}"  # type: ignore[index]
+        if own in there:
+            raise CheckpointError(f"{path} has {own} twice, once as {inside}.")
         state.append((owner, last, as_like(array, mine, mine.dtype)))
-        there.add(f"{found[0]}.{last}")  # type: ignore[index]
+        there.add(own)
     return _whole(path, config, known, there), state
 
 
