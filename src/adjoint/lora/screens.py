@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Group
@@ -24,7 +25,7 @@ def extraction(found: Extraction, every: bool = False) -> Group:
         heading.add_row(
             Text("holds", "dim"),
             Text(f"{found.kept:.2%} of the energy ‖ΔW‖²; what is left out is ‖ΔW - BA‖ = {figures(found.error)}, the "
-                 "least that these ranks allow"),
+                 f"least that these ranks allow{_within(found)}"),
         )  # fmt: skip
     if found.biases:
         heading.add_row(Text("biases", "dim"), f"{len(found.biases)} stored beside the adapters")
@@ -58,6 +59,12 @@ def extraction(found: Extraction, every: bool = False) -> Group:
     if len(rows) > len(shown):
         parts.append(Text(f"… and {len(rows) - len(shown)} more, with smaller errors", "dim"))
     return Group(*parts)
+
+
+def _within(found: Extraction) -> str:
+    """How near to the least the error is known to be, where Gram matrices served."""
+    bound = math.sqrt(sum(x.bound**2 for x in found.layers))
+    return f", its square to within {bound**2:.1e}" if bound else ""
 
 
 def grouped(told: Any) -> dict[str, list[str]]:
