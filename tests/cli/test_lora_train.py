@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,18 +124,21 @@ def test_pixels_in_a_csv_become_images(tmp_path: Path) -> None:
 # Going on
 
 
+class Asked:
+    """True from the time on when it was asked so often: Ctrl-C during a step."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
 @contextmanager
-def stopping(after: int) -> Iterator[Callable[[], Any]]:
-    """What stands in for `interruptions`: Ctrl-C during a step."""
-
-    class Asked(list[int]):
-        count = 0
-
-        def __bool__(self) -> bool:
-            self.count += 1
-            return self.count > after
-
-    yield Asked()
+def stopping(after: int) -> Iterator[Asked]:
+    """What stands in for `interruptions`."""
+    yield Asked(after)
 
 
 @pytest.mark.covers("L06")

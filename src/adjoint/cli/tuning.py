@@ -20,6 +20,7 @@ from adjoint.cli.tasks import Task, task
 from adjoint.costs.units import scaled, seconds
 from adjoint.data import Dataset, Rounds
 from adjoint.errors import CheckpointError
+from adjoint.inspection import diff
 from adjoint.interop import open as opened
 from adjoint.interop.checkpoints import save as save_weights
 from adjoint.interop.writing import write
@@ -34,6 +35,7 @@ STATE, RUN = "run.safetensors", "run.json"
 ROUNDS = 10  # how often a run that is counted in steps is measured
 RATES = {"full": 1e-4}  # of adapters ten times as much, as is usual
 RATE = 1e-3
+JUDGED = 20_000_000  # parameters up to which the spectra of all changes take seconds
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Tuned:
     parameters: int
     written: int
     seconds: float
+    verdict: str
     run: Trained
 
 
@@ -123,7 +126,7 @@ def tune(console: Console, options: Options) -> Tuned:
     written = sum(file.stat().st_size for file in saved(tuned, options))
     result = Tuned(
         tuned, before, (last.validation_loss, last.validation_metric), ready.learning, total, written,
-        time.perf_counter() - began, run,
+        time.perf_counter() - began, judged(net, tuned), run,
     )  # fmt: skip
     figures = {"epochs": [asdict(epoch) for epoch in run.history], "before": before, "after": result.after}
     told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
@@ -180,6 +183,14 @@ def saved(net: Any, options: Options) -> list[Path]:
     return [weights]
 
 
+def judged(net: Any, tuned: Any) -> str:
+    """Whether the changes are of low rank, in a sentence; none of a model so large that it takes long."""
+    if count_parameters(net) > JUDGED:
+        return ""
+    found = diff(tuned, intruders=False) if adapted_layers(tuned) else diff(net, tuned, intruders=False)
+    return found.verdict
+
+
 # What is told
 
 
@@ -211,6 +222,7 @@ def ended(result: Tuned, found: Task, options: Options) -> Table:
         "learned": _share(result.learning, result.parameters),
         "written": f"{scaled(result.written)}B to {options.out}",
         "time": f"{seconds(result.seconds)}",
+        "change": result.verdict or f"adjoint diff {options.model} {options.out} tells whether low rank was enough",
     }
     return _grid(rows)
 

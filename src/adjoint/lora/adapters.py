@@ -57,7 +57,8 @@ class LoRA(Module):
     def factors(self) -> tuple[Array, Array]:
         """(A, B) as matrices (r, in·size) and (out, r), the scale left out."""
         A, B = self.lora_A, self.lora_B
-        return xp.reshape(A, (A.shape[0], -1)), xp.reshape(B, (B.shape[0], -1))
+        a, b = ((x.shape[0], math.prod(x.shape[1:])) for x in (A, B))  # -1 is undecided where no rank is left
+        return xp.reshape(A, a), xp.reshape(B, b)
 
     def delta(self) -> Array:
         """s B A as a matrix (out, in·size), formed: what is merged into a weight."""
