@@ -76,6 +76,15 @@ def test_the_page_has_a_column_for_each() -> None:
     assert {"nf4_error", "int8_error"} <= set(Row.__dataclass_fields__)
 
 
+def test_the_table_has_both_where_there_is_room() -> None:
+    x = np.random.default_rng(0).standard_normal((64, 64)).astype("float32")
+    report = aj.inspect({"w": x}, cache=False)
+    lines = report.table(width=160).splitlines()
+    assert lines[0].split()[-2:] == ["NF4", "int8"]
+    assert lines[1].split()[-2:] == [f"{report.rows[0].nf4_error:.1%}", f"{report.rows[0].int8_error:.1%}"]
+    assert "int8" not in report.table(width=80)
+
+
 def test_half_precision_is_taken_as_it_is() -> None:
     x = np.random.default_rng(2).standard_normal((30, 50)).astype("float16")
     assert errors(x) == errors(x.astype("float32"))

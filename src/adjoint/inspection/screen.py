@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 LONGEST = 26  # characters of a name
 COLUMNS = (
     "shape", "rank", "null", "σ₁", "reshaped", "σ_min", "cond", "stable", "entropy", "k₉₀", "k₉₉", "α", "random",
-    "FLOPs",
+    "FLOPs", "NF4", "int8",
 )  # fmt: skip
-LEFT_OUT = ("entropy", "FLOPs", "k₉₀", "null", "α", "random", "stable", "reshaped")  # first, if too long a line
+LEFT_OUT = (
+    "int8",
+    "entropy",
+    "FLOPs",
+    "k₉₀",
+    "NF4",
+    "null",
+    "α",
+    "random",
+    "stable",
+    "reshaped",
+)  # first, if too long a line
 SHOWN = 16  # weights on the screen
 TOLD = 200  # characters of the names that are skipped for one reason
 ANSWERS = {"kept": "green", "lost": "red", "broken": "bold red", "fit": "green", "yes": "green"}
@@ -243,6 +254,7 @@ def cells(row: Row) -> tuple[str, ...]:
         "–" if math.isnan(row.alpha) else f"{row.alpha:.3g}",
         "yes" if row.random else "–" if math.isnan(row.randomness) else "no",
         "–" if math.isnan(row.share) else f"{row.share:.1%}",
+        *("–" if math.isnan(error) else f"{error:.1%}" for error in (row.nf4_error, row.int8_error)),
     )
 
 
@@ -256,7 +268,8 @@ def legend(report: Report) -> str:
     kernels = _kernels([row for row in known if row.torus])
     return (
         f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. stable: Σσ²/σ₁²; k₉₉: values that hold "
-        f"99 % of the energy; α: exponent of the tail of σ²{random}{flops}.{kernels}"
+        f"99 % of the energy; α: exponent of the tail of σ²{random}{flops}; NF4, int8: ‖Ŵ − W‖/‖W‖ if stored so."
+        f"{kernels}"
     )
 
 
