@@ -79,7 +79,7 @@ def test_missing_digits_are_told_with_the_remedy(
 def test_the_doctor_speaks_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from adjoint.cli import doctor
 
-    monkeypatch.setattr(doctor, "examine", lambda: {"remedies": [], "clock_ghz": None})
+    monkeypatch.setattr(doctor, "examine", lambda tell: {"remedies": [], "clock_ghz": None})
     status, out, _ = run(["doctor", "--json"], capsys, monkeypatch)
     assert status == 0
     assert json.loads(out) == {"remedies": [], "clock_ghz": None}

@@ -296,7 +296,8 @@ def _cost(
 
     Needs only its configuration, no weights, and no machine that could hold them.
     """
-    from adjoint.cli.costs import figures, show
+    from adjoint.cli.costs import show
+    from adjoint.cli.costs_figures import figures
     from adjoint.cli.layouts import asked
     from adjoint.cli.sweeps import sizes
 
@@ -372,14 +373,15 @@ def _doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
     """Tell what this machine offers, what the library gets of it, and what to mend; about five seconds."""
-    from rich.console import Console
-
-    from adjoint.cli.doctor import doctor
+    from adjoint.cli.doctor import doctor, examined
 
     try:
-        facts = doctor(Console(quiet=as_json), curves, plot)
+        if as_json:
+            typer.echo(json.dumps(examined(curves=curves, plot=plot)[0], indent=2))
+            return
+        from rich.console import Console
+
+        doctor(Console(), curves, plot)
     except ValueError as error:
         typer.secho(f"adjoint: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))

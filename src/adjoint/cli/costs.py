@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.rule import Rule
@@ -14,17 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
-from adjoint.cli.layouts import figures as layouts_figures
-from adjoint.cli.layouts import layouts
+from adjoint.cli.layouts import Devices, layouts
 from adjoint.cli.sweeps import few, rows
-from adjoint.cli.times import PASSES, beside, expected, predicted, timed
-from adjoint.costs import Cost, Growth, Measured, Pass, Polynomial, Predicted, sweep
+from adjoint.cli.times import beside, expected, timed
+from adjoint.costs import Cost, sweep
 from adjoint.costs.subjects import laid_out
 from adjoint.costs.units import scaled
 from adjoint.interop.weights import bytes_told
 from adjoint.models.config import read_config
-
-Devices = tuple[int, float | None, float | None]  # how many, the memory of each, the bandwidth between them
 
 
 def show(
@@ -63,7 +59,7 @@ def show(
         from adjoint.cli.curves import draw
 
         draw(found, plot, name)
-        console.print(Text(f"drawn to {plot}", "dim"))
+        console.print(Text(f"drawn to {plot}", "dim"), soft_wrap=True)
 
 
 def counted(
@@ -152,73 +148,6 @@ def grown(found: Cost) -> Text:
     return Text("\n").join(lines)
 
 
-def figures(
-    source: str, batch: Sequence[int] = (1,), seq: Sequence[int] | None = None, dtype: str | None = None,
-    devices: Devices | None = None, measured: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """Everything as numbers by name, for JSON; of several sizes, under "sizes", all but layers and polynomial."""
-    found = counted(source, batch, seq, dtype, devices, measured)
-    one = found[0]
-    about = {"parameters": one.parameters, "dtype": one.dtype}
-    if len(found) > 1:
-        return {**about, "sizes": [_size(x) for x in found]}
-    growth: Growth | str | None = None
-    if len(one.inputs[0]) == 2:
-        try:
-            growth = one.polynomial("seq")
-        except ValueError as error:
-            growth = str(error)
-    told = {
-        **about,
-        **_size(one),
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "level": layer.level,
-                "parameters": layer.parameters,
-                "forward": _pass(layer.forward),
-                "backward": _pass(layer.backward),
-            }
-            for layer in one.layers
-        ],
-        "polynomial": _growth(growth) if isinstance(growth, Growth) else growth,
-    }
-    if measured:
-        took, least = timed(Console(stderr=True), source, one)
-        told |= {"predicted_seconds": _seconds(least), "measured_seconds": {**_seconds(took), "rounds": took.rounds}}
-    if devices is not None:
-        told["layouts"] = layouts_figures(one, *devices)
-    return told
-
-
-def _size(found: Cost) -> dict[str, Any]:
-    """What one size costs."""
-    own, time = found.memory, predicted(found)
-    return {
-        "inputs": [list(shape) for shape in found.inputs],
-        "forward": _pass(found.forward),
-        "backward": _pass(found.backward),
-        "optimizer_step": _pass(found.step),
-        "memory": {
-            "weights": own.weights,
-            "gradients": own.gradients,
-            "optimizer": own.optimizer,
-            "activations": own.passes.kept,
-            "inference_peak": found.inference_bytes,
-            "training_peak": own.training,
-            "activations_checkpointed": own.checkpointed and own.checkpointed.kept,
-            "training_peak_checkpointed": own.training_checkpointed,
-        },
-        "components": {p.name: {"forward": _pass(p.forward), "backward": _pass(p.backward)} for p in found.components},
-        "predicted_seconds": None if isinstance(time, str) else _seconds(time),
-    }
-
-
-def _seconds(found: Predicted | Measured) -> dict[str, float]:
-    return {name: getattr(found, name) for name in PASSES}
-
-
 def _network(source: str) -> str:
     """What the network is called, here and in its configuration."""
     config, own = read_config(source), type(laid_out(source)).__name__
@@ -246,32 +175,6 @@ def _table(*headers: str) -> Table:
 def _share(part: int, whole: int) -> Text:
     share = part / whole if whole else 0.0
     return Text(f"{share:.1%}", "" if share >= 0.0005 else "dim")
-
-
-def _pass(found: Pass) -> dict[str, Any]:
-    return {
-        "flops": found.flops,
-        "flops_in_products": found.matmul_flops,
-        "multiply_adds": found.multiply_adds,
-        "bytes": found.bytes,
-        "flops_a_byte": found.intensity,
-    }
-
-
-def _growth(found: Growth) -> dict[str, Any]:
-    return {
-        "of": "flops_in_products",
-        "in": found.variable,
-        "forward": _coefficients(found.forward),
-        "backward": _coefficients(found.backward),
-        "checked_at": found.checked,
-        "attention_overtakes": {k: None if at is None else float(at) for k, at in found.overtakes.items()},
-    }
-
-
-def _coefficients(p: Polynomial) -> list[int | str]:
-    """Of 1, T, T²: integers, or fractions as text."""
-    return [int(c) if c.denominator == 1 else str(c) for c in p.coefficients]
 
 
 def _number(x: Fraction) -> str:

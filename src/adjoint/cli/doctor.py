@@ -19,36 +19,45 @@ from adjoint.costs.roofline import Roofline, processor
 from . import machine, measurements
 from .advice import POOR, count, remedies
 from .machine import Facts
-from .speeds import as_dict, speeds
+from .speeds import Speeds, as_dict, speeds
 
 DTYPES = ("float32", "float64")
 
 
 def doctor(console: Console, curves: bool = False, plot: Path | None = None) -> Facts:
-    """Examine the machine, print the screen, and return all figures as `examine` does; about five seconds.
+    """Examine the machine, print the screen, and return all figures as `examined` does."""
+    with console.status("Looking at the machine") as status:
+        facts, found = examined(lambda step: status.update(f"Measuring {step}"), curves, plot)
+    console.print(screen(facts))
+    if found is not None:
+        from .speeds_shown import tables
 
-    With `curves`, or a file for their `plot`, what `speeds` measures stands below, which takes half a minute. Raises
-    ValueError and OSError for a plot that cannot be written.
+        console.print("", tables(found), sep="\n")
+    if plot is not None:
+        console.print(Text(f"drawn to {plot}", "dim"), soft_wrap=True)
+    return facts
+
+
+def examined(
+    tell: Callable[[str], object] = lambda step: None, curves: bool = False, plot: Path | None = None
+) -> tuple[Facts, Speeds | None]:
+    """The facts of `examine`, about five seconds; with `curves`, or a file for their `plot`, those of `speeds`, too.
+
+    They take half a minute more. Raises ValueError and OSError for a plot that cannot be written.
     """
     if plot is not None:
         from .speeds_shown import check
 
         check(plot)
-    found = None
-    with console.status("Looking at the machine") as status:
-        facts = examine(lambda step: status.update(f"Measuring {step}"))
-        if curves or plot is not None:
-            found = speeds(roofline(facts), lambda step: status.update(f"Measuring {step}"))
-            facts["curves"] = as_dict(found)
-    console.print(screen(facts))
-    if found is not None:
-        from .speeds_shown import draw, tables
+    facts = examine(tell)
+    if not curves and plot is None:
+        return facts, None
+    found = speeds(roofline(facts), tell)
+    if plot is not None:
+        from .speeds_shown import draw
 
-        console.print("", tables(found), sep="\n")
-        if plot is not None:
-            draw(found, plot)
-            console.print(Text(f"drawn to {plot}", "dim"), soft_wrap=True)
-    return facts
+        draw(found, plot)
+    return facts | {"curves": as_dict(found)}, found
 
 
 def examine(tell: Callable[[str], object] = lambda step: None) -> Facts:

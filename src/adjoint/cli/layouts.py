@@ -15,6 +15,7 @@ from adjoint.costs.units import seconds
 from adjoint.interop.weights import bytes_told
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?")
+Devices = tuple[int, float | None, float | None]  # how many, the memory of each, the bandwidth between them
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -30,7 +31,7 @@ def nbytes(told: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def asked(devices: int | None, memory: str | None, link: str | None) -> tuple[int, float | None, float | None] | None:
+def asked(devices: int | None, memory: str | None, link: str | None) -> Devices | None:
     """(devices, memory of each, bandwidth between them); None where layouts are not asked for, else ValueError.
 
     >>> asked(8, "80GB", None)
