@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import adjoint as aj
-from adjoint.errors import CheckpointError, ShapeError
+from adjoint.errors import CheckpointError
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 6))
@@ -193,16 +193,6 @@ def test_dropout_draws_anew_and_only_in_training() -> None:
         layer.adapters["default"].lora_A = net[int(key)].adapters["default"].lora_A
         layer.adapters["default"].lora_B = net[int(key)].adapters["default"].lora_B
     np.testing.assert_allclose(plain(X), value, rtol=1e-12)
-
-
-def test_eva_starts_from_the_inputs() -> None:
-    x = RNG.standard_normal((40, 6)) * np.array([9.0, 5.0, 1.0, 0.1, 0.1, 0.1])
-    net = aj.lora.add(aj.nn.MLP((6, 7, 4), dtype="float64", rng=0), 2, targets="0", init="eva", sample=x)
-    A = net[0].adapters["default"].lora_A
-    np.testing.assert_allclose(abs(A @ np.linalg.svd(x - x.mean(0))[2][:2].T), np.eye(2), atol=1e-10)
-    with pytest.raises(ShapeError, match="saw 1 inputs"):
-        aj.lora.add(plain := aj.nn.MLP((6, 7, 4), rng=0), 2, init="eva", sample=np.ones((1, 6), "float32"))
-    assert not list(aj.lora.adapted_layers(plain))
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

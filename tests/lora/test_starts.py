@@ -112,9 +112,9 @@ def test_what_was_taken_out_of_the_weight_is_not_lost() -> None:
 
 
 def test_a_start_from_a_tied_weight_is_refused() -> None:
-    net = aj.models.GPT(11, 8, 1, 2, 6, rng=0)
-    with pytest.raises(ValueError, match="tied to another"):
-        aj.lora.add(net, 2, targets=["lm_head"], init="pissa")
+    for net in (aj.models.GPT(11, 8, 1, 2, 6, rng=0), aj.nn.Sequential(aj.models.GPT(11, 8, 1, 2, 6, rng=0))):
+        with pytest.raises(ValueError, match="tied to another"):
+            aj.lora.add(net, 2, targets=["lm_head"], init="pissa")
 
 
 def test_a_start_from_a_weight_that_is_packed_is_refused(tmp_path: Path) -> None:

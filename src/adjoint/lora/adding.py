@@ -15,7 +15,7 @@ from adjoint.lora import initial
 from adjoint.lora.adapters import AdaLoRA, DoRA, LoRA
 from adjoint.lora.layers import Adapted, adapted, cast, layers
 from adjoint.lora.placing import replace
-from adjoint.lora.targets import Target, by_pattern, check_patterns, chosen, matches
+from adjoint.lora.targets import Target, by_pattern, check_patterns, chosen, matches, tied
 from adjoint.lora.using import names, remove, use
 from adjoint.nn import init as begin
 from adjoint.nn.module import Module
@@ -192,8 +192,7 @@ def stands_alone(net: Module, key: str, layer: Adapted, what: str) -> None:
         )
     if layer.adapters:
         raise ValueError(f"{what} changes the weight of {key}, beside which another adapter stands: remove that first.")
-    tied = {n for pair in net.form().ties for n in pair}
-    if any(n.startswith(f"{key}.") for n in tied):
+    if any(n.startswith(f"{key}.") for n in tied(net)):
         raise ValueError(f"{what} changes the weight of {key}, which is tied to another: leave it out.")
 
 

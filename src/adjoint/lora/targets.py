@@ -59,10 +59,10 @@ def chosen(net: Module, targets: Target | Iterable[Target] | None, what: str = "
     if targets is None and "" in found:
         return found
     if targets is None:
-        tied = {name.rpartition(".")[0] for pair in net.form().ties for name in pair}
+        shared = {name.rpartition(".")[0].removesuffix(".base_layer") for name in tied(net)}
         kept = {
             name: layer for name, layer in found.items()
-            if matches(Linear, name, layer, net) and name not in tied and name.rpartition(".")[2] not in HEADS
+            if matches(Linear, name, layer, net) and name not in shared and name.rpartition(".")[2] not in HEADS
         }  # fmt: skip
         if not kept:
             raise ValueError(f"{what}: {type(net).__name__} has no Linear layer to adapt: name the targets.")
@@ -79,6 +79,21 @@ def chosen(net: Module, targets: Target | Iterable[Target] | None, what: str = "
             raise ValueError(_nothing(net, target, found, what))
         result.update(meant)
     return {name: layer for name, layer in found.items() if name in result}
+
+
+def tied(net: Module) -> set[str]:
+    """The names of all arrays that are one with another.
+
+    >>> import adjoint as aj
+    >>> sorted(tied(aj.nn.Sequential(aj.models.GPT(5, 4, n_layer=1, n_head=1, n_embd=4))))
+    ['0.lm_head.weight', '0.wte.weight']
+    """
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in net.named_modules()
+        for pair in module._ties
+        for name in pair
+    }
 
 
 def _nothing(net: Module, target: Target, found: Mapping[str, Any], what: str) -> str:
