@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import adjoint as aj
 from adjoint.cli import app
 from adjoint.costs import Roofline
+from tests.cli.lora_models import VERSE, bert, llama, vit
 from tests.lora.peft_peers import torch
 
 RNG = np.random.default_rng(0)
@@ -236,3 +237,27 @@ def test_qwens_count_is_the_published_one() -> None:
     assert sum(aj.nn.count_parameters(layer.adapters["default"]) for layer in found) == 3_686_400
     assert aj.nn.count_parameters(net) == 3_089_625_088
     assert round(100 * 3_686_400 / 3_089_625_088, 4) == 0.1193
+
+
+@pytest.mark.parametrize("kind", ["text", "labels", "images"])
+def test_the_command_takes_samples_as_training_does(kind: str, tmp_path: Path) -> None:
+    made, name = {"text": (llama, "verse.txt"), "labels": (bert, "texts.csv"), "images": (vit, "digits.npz")}[kind]
+    folder, data = made(tmp_path / "model"), tmp_path / name
+    if kind == "text":
+        data.write_text(VERSE * 5, "utf-8")
+    elif kind == "labels":
+        rows = ["label,text", *(f"{k % 3},{['no', 'yes', 'maybe'][k % 3]}" for k in range(12))]
+        data.write_text("\n".join(rows), "utf-8")
+    else:
+        digits = aj.data.digits()
+        np.savez(data, x=digits.x[:16].reshape(-1, 1, 8, 8), y=digits.y[:16])
+    words = ["lora", "plan", str(folder), "--sample", str(data), "--seq", "16", "--budget", "400"]
+    run = CliRunner().invoke(app, words)
+    assert run.exit_code == 0, (run.output, run.exception)
+    assert "gradients on the sample" in run.output
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
+    assert told["sampled"] is True
+    assert 0 < told["parameters"] <= 400
+    assert set(told["ranks"]) <= {x["name"] for x in told["layers"]}
+    missing = CliRunner().invoke(app, [*words[:4], str(tmp_path / "none.txt")])
+    assert missing.exit_code == 1
