@@ -12,7 +12,8 @@ import typer
 
 app = typer.Typer(
     name="lora",
-    help="Low-rank adaptation: plan the ranks, train an adapter, compare ways to, extract one.",
+    help="Low-rank adaptation: plan the ranks, train an adapter, compare ways to, extract one. "
+    "`adjoint diff` tells afterwards whether a change was of low rank.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
