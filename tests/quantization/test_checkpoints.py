@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from typer.testing import CliRunner
 
 import adjoint as aj
+from adjoint.cli import app
 from adjoint.errors import CheckpointError
 from adjoint.quantization import QuantizedLinear
 from tests.quantization.test_networks import close
@@ -81,6 +83,15 @@ def test_qlora_on_it_learns(folder: Path) -> None:
     gradients = dict(aj.grad(lambda net: aj.mean(net(tokens) ** 2))(net).named_arrays())
     assert len(gradients) == 2 * LAYERS
     assert all("lora_" in name for name in gradients)
+
+
+def test_adjoint_open_tells_each_weight_once(folder: Path) -> None:
+    done = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["open", str(folder)], catch_exceptions=False)
+    lines = [line.split() for line in done.output.splitlines()]
+    assert ["parameters", "80,448"] in lines
+    assert ["model.layers.0.self_attn.q_proj.weight", "64×64", "4,096", "nf4"] in lines
+    assert not any(line[:1] == ["buffers"] for line in lines)
+    assert "packed" not in done.output.replace(str(folder), "").replace("open packed", "")
 
 
 def copied(folder: Path, to: Path, change: Any) -> Path:

@@ -48,8 +48,9 @@ def summary(found: Any, source: str) -> Table:
         rows = {"weights": f"{len(found)} arrays by name, without a configuration", "numbers": f"{found.size:,}"}
     else:
         rows = {"network": _network(found, source), "parameters": f"{count_parameters(found):,}"}
-        stored = found.state_dict().keys()  # a key of dropout is in no file
-        buffers = sum(int(x.size) for name, x in found.named_buffers() if name in stored)
+        stored, packs = found.state_dict().keys(), _packs(found)  # a key of dropout is in no file
+        kept = [x for name, x in found.named_buffers() if name in stored and name.rpartition(".")[0] not in packs]
+        buffers = sum(int(x.size) for x in kept)
         rows |= {"buffers": f"{buffers:,} numbers that are not learned"} if buffers else {}
     rows["memory"] = ", ".join(f"{bytes_told(size)} of {kind}" for kind, size in kinds.items()) or "none"
     return _grid(rows)
@@ -113,7 +114,20 @@ def _arrays(found: Any) -> dict[str, Any]:
     """Everything that has a name, a shape and a dtype."""
     if isinstance(found, Weights):
         return {name: found.entry(name) for name in found}
-    return dict(found.state_dict())
+    packs = _packs(found)
+    told: dict[str, Any] = {}
+    for name, x in found.state_dict().items():
+        owner = name.rpartition(".")[0]
+        if owner in packs:  # codes and scales together are one weight
+            told[f"{owner.rpartition('.')[0]}.weight".removeprefix(".")] = packs[owner]
+        else:
+            told[name] = x
+    return told
+
+
+def _packs(net: Module) -> dict[str, Any]:
+    """The weights that are quantized."""
+    return {name: module for name, module in net.named_modules() if module.packed_parameters}
 
 
 def _network(net: Module, source: str) -> str:
