@@ -221,6 +221,23 @@ def test_many_channels_are_judged_on_a_smaller_torus_and_so_told(monkeypatch: py
     assert kernels.symbol((512, 512, 3, 3), Sliding((1, 1), (1, 1))).positions == (3, 3)
 
 
+def test_kernels_that_would_take_too_long_are_judged_as_matrices_and_so_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "WORK", 0.0)
+    monkeypatch.setattr(kernels, "MOST", 1e4)
+    row = row_of({"weight": random(24, 20, 3, 3)})
+    assert row.method == "svd of the reshaped kernel: its symbols are too large"
+    assert (row.torus, row.most, row.nullity) == ((), 24, 180 - 24)
+    assert row.factors == row.k99
+
+
+def test_large_kernels_are_taken_in_parts() -> None:
+    net = nn.Conv1d(3, 3, 3000, groups=3, rng=0)
+    row = row_of(net)
+    values = np.abs(np.fft.fft(net.weight[:, 0].astype(float), axis=-1))
+    assert (row.torus, row.rank) == ((3000,), 9000)
+    assert [row.sigma_max, row.sigma_min] == pytest.approx([values.max(), values.min()], rel=1e-9)
+
+
 def test_how_it_slides_is_part_of_what_is_remembered(cache: Path) -> None:
     net = nn.Conv2d(3, 5, 3, rng=0)
     first = aj.inspect(net)

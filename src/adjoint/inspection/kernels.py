@@ -15,6 +15,7 @@ from adjoint.maps.spectra.symbol import BLOCK, Symbol, phases
 
 SIDES = {1: 256, 2: 32, 3: 12}  # of a torus, by its dimension; more where the stride or the kernel does not fit
 WORK = 4e10  # floating-point operations that all symbols of a kernel may take, about two seconds of a core
+MOST = 50.0 * WORK  # and where the kernel does not fit into a smaller torus
 
 
 def symbol(shape: tuple[int, ...], sliding: Sliding) -> Symbol:
@@ -41,9 +42,9 @@ def symbol(shape: tuple[int, ...], sliding: Sliding) -> Symbol:
 
 
 def work(found: Symbol) -> float:
-    """About how many floating-point operations its values take, by complex Gram matrices."""
+    """About how many floating-point operations it takes to form, its Gram matrices and their eigenvalues included."""
     a, b = sorted(found.shape)
-    return found.count * (8.0 * a * a * b + 16.0 / 3.0 * a**3)
+    return found.count * (4.0 * found.overlap * a * b + 8.0 * a * a * b + 16.0 / 3.0 * a**3)
 
 
 def working_bytes(shape: tuple[int, ...], sliding: Sliding) -> int:
@@ -56,7 +57,8 @@ def measured_kernel(array: np.ndarray, sliding: Sliding, stop: Callable[[], bool
     """The fields of `Row` of a kernel (O, C/groups, *sizes).
 
     The spectrum is that of the operator; the exponent of the tail, likeness to a random matrix, repetitions, and what
-    is called reshaped are those of its numbers as the matrix of the first axis by all others. Raises as `measured`.
+    is called reshaped are those of its numbers as the matrix of the first axis by all others. That alone is examined,
+    and so said, where all symbols would take more than a minute or two. Raises as `measured`.
 
     >>> found = measured_kernel(np.ones((1, 1, 3, 3)), Sliding((1, 1), (1, 1)))
     >>> found["sigma_max"], found["reshaped_norm"], found["method"]
@@ -65,6 +67,8 @@ def measured_kernel(array: np.ndarray, sliding: Sliding, stop: Callable[[], bool
     told = measured(array, stop)
     if "sigma_max" not in told:
         return told
+    if work(symbol(array.shape, sliding)) > MOST:
+        return told | {"method": f"{told['method']} of the reshaped kernel: its symbols are too large"}
     reshaped = {"reshaped_norm": told["sigma_max"], "reshaped_k99": told["k99"]}
     return told | reshaped | operator(array, sliding, told["sigma_max"], stop)
 

@@ -95,7 +95,7 @@ class Symbol:
     def _stacks(self, weight: np.ndarray, frequencies: np.ndarray, real: bool) -> Iterator[np.ndarray]:
         """The matrices (…, *shape) at some frequencies, a stack of few at a time."""
         rows, per = self.shape[0], weight.shape[1]
-        step = max(1, BLOCK // math.prod(self.shape))
+        step = max(1, BLOCK // max(math.prod(self.shape), self.overlap))
         at = np.stack(np.unravel_index(frequencies, self._grid), -1)
         for group, start in itertools.product(range(self.groups), range(0, len(at), step)):
             f = at[start : start + step]
