@@ -61,6 +61,8 @@ def use(net: M, adapters: str | Mapping[str, float] | None) -> M:
 def disable(net: M) -> M:
     """Use no adapter: the network as it was before; returns the network. `use` takes one up again.
 
+    Where an adapter began from the weight ("pissa", "olora"), the weight is what was left of it.
+
     >>> import adjoint as aj
     >>> aj.lora.disable(aj.lora.add(aj.nn.MLP((2, 3, 1)), rank=1))[0].use
     ()
@@ -97,8 +99,9 @@ def merge(net: M) -> M:
     """Put the adapters in use into the base weights, W + s B A, so that a call costs no more; returns the network.
 
     The weights before are kept (as buffers that no file has), and `unmerge` puts them back to the bit, however often.
-    Tied weights part. `remove` after it leaves a plain network with the merged weights. Raises ValueError where
-    adapters are merged already, or a weight is no array of numbers, such as a quantized one.
+    Tied weights part; adapters do not learn while they are merged. `remove` after it leaves a plain network with the
+    merged weights. Raises ValueError where adapters are merged already, or a weight is no array of numbers, such as a
+    quantized one.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.lora.add(aj.nn.MLP((2, 3, 1), rng=0), rank=1, init="gaussian", rng=0)
