@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import adjoint as aj
 from adjoint.cli import Losses, app
 from adjoint.cli.inspected import LOSSES
+from adjoint.inspection import sampled
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +83,18 @@ def test_the_mean_square_too(model: Path, tmp_path: Path) -> None:
     code, text = run(model, "--sample", tmp_path / "s.npz", "--loss", "mse")
     assert code == 0
     assert "gradients of MSELoss" in text
+
+
+def test_interrupted_it_shows_what_there_is(model: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(at: sampled.AtSample) -> Iterator[float]:
+        yield 1.0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampled.AtSample, "_work", interrupted)
+    code, text = run(model, "--sample", sample)
+    assert code == 130
+    assert "what follows is what was found at the sample until then" in text
+    assert "interrupted before they were examined" in " ".join(text.split())
 
 
 def test_what_is_wrong_with_it_is_told_in_a_line(model: Path, sample: Path, tmp_path: Path) -> None:

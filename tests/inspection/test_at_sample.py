@@ -131,21 +131,21 @@ def test_a_module_of_pytorch_is_opened_with_its_sample() -> None:
 
 
 def test_repeated_blocks_of_a_program_are_its_blocks() -> None:
-    layer = torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dtype=torch.float64)
-    theirs = torch.nn.TransformerEncoder(layer, 4, enable_nested_tensor=False).eval()
+    layer = torch.nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, dtype=torch.float64)
+    theirs = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval()
     for name, p in theirs.named_parameters():
         torch.manual_seed(len(name))
         torch.nn.init.normal_(p, std=0.3)
-    x = inputs(3, 5, 8)
+    x = inputs(2, 3, 6)
     net = aj.open(theirs, x)
-    found = look(net, x, points=2)
-    assert [(b.name, b.kind) for b in found.flow] == [(f"layers.{i}", "TransformerEncoderLayer") for i in range(4)]
-    assert {layer.name for layer in found.layers if layer.level} >= {"layers.0.self_attn", "layers.3.norm2"}
+    found = look(net, x, points=1)
+    assert [(b.name, b.kind) for b in found.flow] == [(f"layers.{i}", "TransformerEncoderLayer") for i in range(3)]
+    assert {layer.name for layer in found.layers if layer.level} >= {"layers.0.self_attn", "layers.2.norm2"}
     one = next(call for call in calls(net, x)[1] if call.name == "layers.2")
-    module, example = theirs.layers[2], torch.from_numpy(one.input[:1])
+    module: Any = theirs.layers[2]
     autograd: Any = torch.autograd
-    J = autograd.functional.jacobian(module, example).reshape(40, 40)
-    (told,) = [layer for layer in look(net, x, points=1).layers if layer.name == "layers.2"]
+    J = autograd.functional.jacobian(module, torch.from_numpy(one.input[:1])).reshape(18, 18)
+    (told,) = [layer for layer in found.layers if layer.name == "layers.2"]
     np.testing.assert_allclose(told.svdvals, torch.linalg.svdvals(J), rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         theirs.layers[1].linear2.weight *= 100
@@ -313,9 +313,9 @@ def test_no_examples_and_one() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_token_ids(dtype: str) -> None:
-    net = aj.models.GPT(vocab_size=31, block_size=8, n_layer=3, n_head=2, n_embd=12, rng=0)
+    net = aj.models.GPT(vocab_size=31, block_size=8, n_layer=3, n_head=2, n_embd=8, rng=0)
     net = aj.to(net, dtype=dtype)
-    tokens = np.random.default_rng(0).integers(0, 31, (3, 6))
+    tokens = np.random.default_rng(0).integers(0, 31, (3, 4))
     target = np.roll(tokens, -1, 1)
 
     def loss(logits: Any, target: Any) -> Any:
@@ -324,7 +324,7 @@ def test_token_ids(dtype: str) -> None:
     found = look(net, (tokens, target), loss=loss)
     assert [block.name for block in found.flow] == ["h.0", "h.1", "h.2"]
     assert found.network is None
-    assert found.unseen("h.0.mlp.c_proj").rows == 18
+    assert found.unseen("h.0.mlp.c_proj").rows == 12
     assert found.sample is not None
     np.testing.assert_allclose(found.sample.value, float(loss(net(tokens), target)), rtol=1e-5)
 

@@ -146,6 +146,7 @@ def test_37_dead_directions_are_found_and_named() -> None:
     assert report.verdict[0].answer == "lost"
     assert "37 of" in report.verdict[0].told
     assert report.layer("h.2.proj.weight").kernel().shape[1] >= 37
+    assert report.layer("h.2.proj").shape == report.layer("h.2.proj.weight").shape
 
 
 def test_repeated_rows_and_columns_are_found_and_named() -> None:
@@ -315,8 +316,8 @@ def test_what_cannot_be_inspected_is_told() -> None:
         aj.inspect([np.ones((2, 2))])
     with pytest.raises(ValueError, match="jobs is how many"):
         aj.inspect({}, jobs=0)
-    with pytest.raises(KeyError, match=r"no weight 'h\.0\.proj', only h\.0\.proj\.weight"):
-        aj.inspect(transformer(1)).layer("h.0.proj")
+    with pytest.raises(KeyError, match=r"no weight 'h\.0\.prod', only h\.0\.proj\.weight"):
+        aj.inspect(transformer(1)).layer("h.0.prod")
     with pytest.raises(ValueError, match=r"sorted by name, parameters, .*, not 'colour'"):
         aj.inspect(transformer(1)).table(sort="colour")
     assert aj.inspect({}).verdict[0].answer == "unknown"

@@ -19,6 +19,7 @@ from adjoint.nn.module import Module
 from adjoint.transforms import jacobian
 
 STEPS, PROBES = 24, 16  # of Lanczos; random directions for the mean σ²
+AT_ONCE, BASIS = 1 << 24, 1 << 26  # numbers of the probes that are pushed together, and of the basis of Lanczos
 NOTHING = 1e-10  # of a step of Lanczos: what is left of it is rounding
 STEEPEST = {"Sigmoid": 0.25, "Tanh": 1.0}  # slopes
 ENOUGH = 8  # examples, below which a ReLU that is zero at all of them may be so by chance
@@ -34,9 +35,10 @@ def flow_by_block(
     floating numbers to another; further arguments are held. The network is in evaluation mode. The gradient is that of
     `loss(output, target)`, the target having as many examples as x; without a loss that of a random unit cotangent at
     the output, drawn from `seed`. σ₁ comes from at most 24 steps of Golub and Kahan's method (1965) for all examples at
-    once, the mean σ² from 16 random signs (Hutchinson 1990). A block is named where its growth is more than 5 times, or
-    less than a fifth of, the typical one of its kind (three or more of them; single layers are compared with those of
-    their shape), where more than half of its sigmoids and tanhs are saturated, or of its ReLUs dead.
+    once, fewer where their basis would take more than 512 MiB, the mean σ² from 16 random signs (Hutchinson 1990). A
+    block is named where its growth is more than 5 times, or less than a fifth of, the typical one of its kind (three or
+    more of them; single layers are compared with those of their shape), where more than half of its sigmoids and tanhs
+    are saturated, or of its ReLUs dead.
 
     Raises ShapeError where x is no batch or has not as many examples as the target, TypeError where the output has no
     arrays of floating numbers with an example each, ValueError where that is not finite or the loss is not one number.
@@ -65,8 +67,12 @@ def block(passage: Passage, k: int) -> Block:
     J = jacobian(call.function, call.input)
     n = n if apart(J, n) else 1  # all examples as one, where they are mixed
     outs, ins = J.shape[0] // n, J.shape[1] // n
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (PROBES, n * ins))
-    squares = np.sum(push(J, signs).reshape(PROBES, n, outs) ** 2, axis=2)
+    rng, at_once = np.random.default_rng(seed), max(1, AT_ONCE // (n * max(ins, outs, 1)))
+    pushed = [
+        np.sum(push(J, rng.choice([-1.0, 1.0], (count, n * ins))).reshape(count, n, outs) ** 2, axis=2)
+        for count in (min(at_once, PROBES - k) for k in range(0, PROBES, at_once))
+    ]
+    squares = np.concatenate(pushed)
     energy = np.median(squares.mean(axis=0))
     error = float(np.median(squares.std(axis=0, ddof=1))) / PROBES**0.5 / ins
     norms, bounds = largest(J, n, seed)
@@ -117,7 +123,7 @@ def largest(J: LinearMap, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     """
     size = J.shape[1] // n
     v = np.random.default_rng(seed).standard_normal((n, size))
-    steps = min(STEPS, size)
+    steps = min(STEPS, size, max(4, BASIS // (n * size)))
     V = np.zeros((n, steps, size))
     images: list[np.ndarray] = []
     for k in range(steps):

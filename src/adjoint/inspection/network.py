@@ -69,7 +69,7 @@ def inspect(
     net = model if isinstance(model, Module) else _opened(model, x, trust_pickle)
     if not isinstance(net, Module):
         raise TypeError(
-            f"inspect: a sample passes through a network, and {type(model).__name__} is none: aj.open makes one of "
+            f"inspect: a sample passes through a network, and {type(net).__name__} is none: aj.open makes one of "
             "ONNX files and checkpoint folders."
         )
     at = AtSample(net, x, points, loss, target)

@@ -110,9 +110,14 @@ class Report:
     def layer(self, name: str) -> Dense:
         """A weight as a linear map, for its kernel, image and all else; floats of less than 32 bits as float32.
 
-        It is the matrix of the first axis by all others, read anew. Raises KeyError for a name without a weight.
+        It is the matrix of the first axis by all others, a convolution's kernel reshaped, read anew; the name may be the layer's, too. Raises KeyError
+        for a name without a weight.
         """
-        source = self.sources.get(name) or next((x for x in self.sources.values() if name in x.tied), None)
+        source = (
+            self.sources.get(name)
+            or self.sources.get(f"{name}.weight")
+            or next((x for x in self.sources.values() if name in x.tied), None)
+        )
         if source is None:
             raise KeyError(self._missing(name, list(self.sources)))
         array = source.read().reshape(source.matrix)
