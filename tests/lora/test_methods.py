@@ -136,3 +136,21 @@ def test_what_cannot_be() -> None:
         aj.lora.prepare(net(), "lora", targets="query")
     with pytest.raises(ValueError, match="rank 17 is above"):
         aj.lora.prepare(net(), "dora", rank=17)
+    with pytest.raises(aj.BackendError, match="jax.jit hides"):
+        aj.lora.prepare(aj.to(net(), "jax"), "adalora", rank=2)
+
+
+@pytest.mark.parametrize("to", ["torch", "jax"])
+@pytest.mark.parametrize("method", ["full", "lora", "dora", "adalora"])
+def test_other_backends_learn_the_same(method: str, to: str) -> None:
+    if (method, to) == ("adalora", "jax"):
+        pytest.skip("is refused")
+    losses = []
+    for home in ("numpy", to):
+        ready = aj.lora.prepare(aj.to(net("float64"), home), method, rank=2, steps=6, rng=0)
+        run = aj.fit(
+            ready.net, TRAIN.take(slice(0, 96)), optimizer=ready.optimizer, penalty=ready.penalty, epochs=2,
+            batch_size=32, progress=False,
+        )  # fmt: skip
+        losses.append([e.loss for e in run.history])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-10)

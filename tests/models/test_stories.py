@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from collections.abc import Callable
@@ -87,6 +88,21 @@ def test_the_tokenizer_reads_every_piece(folder: Path) -> None:
         assert words.decode(tokens) == text
     with pytest.raises(IndexError, match="no token 512, only 0 to 511"):
         words.decode([512])
+
+
+def test_a_long_text_is_joined_as_llama2c_does(folder: Path) -> None:
+    """The best pair of all, the first of several, again and again: as written in run.c."""
+    words = aj.models.tokenizer(folder / "tok512.bin")
+    text = ("Once upon a time, there was a naïve aaaa aaaaaaaa bear.\n" * 5)[:-1]
+    tokens = [t for c in f" {text}" for t in ([words.index[c.encode()]] if c.encode() in words.index else
+                                              [b + 3 for b in c.encode()])]  # fmt: skip
+    while True:
+        pairs = [words.index.get(words.pieces[a] + words.pieces[b], -1) for a, b in itertools.pairwise(tokens)]
+        best = max((words.scores[t], -i) for i, t in enumerate(pairs) if t >= 0) if max(pairs) >= 0 else None
+        if best is None:
+            break
+        tokens[-best[1] : 2 - best[1]] = [pairs[-best[1]]]
+    assert words.encode(text).tolist() == [1, *tokens]
 
 
 def test_it_joins_the_pair_of_the_best_score(tmp_path: Path) -> None:

@@ -134,6 +134,35 @@ def test_frozen_parts_stay_and_modes_alternate() -> None:
 
 
 @pytest.mark.parametrize("to", BACKENDS)
+def test_a_penalty_joins_the_loss(to: str) -> None:
+    """λ/2 ‖W‖² is what weight decay is to plain descent; the loss that is told has it."""
+
+    def penalty(net: Any) -> Any:
+        return 0.05 * sum(aj.sum(aj.square(x)) for x in net.parameters())
+
+    sgd = functools.partial(aj.optim.SGD, lr=0.1)
+    found = quiet(net("float64", to), TRAIN, epochs=2, optimizer=sgd, penalty=penalty)
+    decayed = quiet(net("float64", to), TRAIN, epochs=2, optimizer=functools.partial(sgd, weight_decay=0.1))
+    for name, x in weights(found).items():
+        np.testing.assert_allclose(x, weights(decayed)[name], rtol=1e-10, atol=1e-12)
+    assert found.history[0].loss > decayed.history[0].loss + 0.1
+
+
+@pytest.mark.parametrize("to", BACKENDS)
+def test_frozen_weights_are_shared_known_and_left_out_of_the_checkpoint(to: str, tmp_path: Path) -> None:
+    start, path = net("float32", to).freeze("0"), tmp_path / "run"
+    straight = quiet(start, TRAIN, epochs=2)
+    first = quiet(start, TRAIN, epochs=1, checkpoint=path)
+    assert to == "jax" or first.net[0].weight is start[0].weight  # what jax.jit returns is new
+    assert first.net[2].weight is not start[2].weight
+    assert sorted(name for name in aj.load(path) if name.startswith("net.")) == ["net.2.bias", "net.2.weight"]
+    assert_bitwise(straight, quiet(start, TRAIN, epochs=2, checkpoint=path))
+    other = aj.to(aj.nn.MLP((64, 16, 10), rng=1), to).freeze("0")
+    with pytest.raises(aj.CheckpointError, match="frozen weights was"):
+        quiet(other, TRAIN, epochs=3, checkpoint=path)
+
+
+@pytest.mark.parametrize("to", BACKENDS)
 def test_regression(to: str) -> None:
     """Least squares by gradient descent ends at the solution of the normal equations; no accuracy of such targets."""
     rng = np.random.default_rng(0)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.arrays.dispatch import backend
+from adjoint.errors import BackendError
 from adjoint.lora import initial
 from adjoint.lora.adaptive import Allocator, orthogonality
 from adjoint.lora.adding import add
@@ -53,7 +55,8 @@ def prepare(
       to `rank` on average by an `Allocator` in the middle of the `steps`; half of `orthogonality` is the penalty.
     - "qlora": "lora" beside weights in NF4 (`aj.quantize`).
 
-    The optimizer is AdamW without weight decay. Raises ValueError for another method and what `lora.add` raises.
+    The optimizer is AdamW without weight decay. Raises ValueError for another method, BackendError for "adalora" on
+    JAX, and what `lora.add` raises.
 
     >>> import adjoint as aj
     >>> train, test = aj.data.digits().split(seed=0)
@@ -74,6 +77,8 @@ def prepare(
         targets = _beside(net, also)
     options: dict[str, Any] = {"alpha": alpha, "targets": targets, "also": also, "rng": rng}
     if method == "adalora":
+        if backend(type(next(net.parameters()))).name == "jax":
+            raise BackendError("lora.prepare: adalora chooses ranks by values, which jax.jit hides: NumPy or PyTorch.")
         start = min(rank + -(-rank // 2), *_most(net, targets))
         net = add(net, max(start, rank), adalora=True, **options)
         return Prepared(apart(net), partial(_budgeted, optimizer, rank, steps), _half_orthogonality)
