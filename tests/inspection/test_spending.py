@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import adjoint as aj
+from adjoint.arrays.shapes import ShapeArray
 from adjoint.cli import app
 from adjoint.inspection.screen import text
 from tests.costs.test_closed_forms import gpt2
@@ -83,10 +84,10 @@ def test_each_weights_share_of_the_work(cache: bool, monkeypatch: pytest.MonkeyP
         assert row.share == pytest.approx(27 * (2 * m * n + bias) / whole)
     told = json.loads(report.to_json())["rows"]
     assert [row["share"] for row in told] == [None if math.isnan(row.share) else row.share for row in report.rows]
-    shown = text(report, 200)
-    assert next(line for line in shown.splitlines() if line.startswith("weight")).endswith("FLOPs")
-    assert any(line.startswith("h.0.mlp.c_fc ") and line.endswith(f"{report.row('h.0.mlp.c_fc.weight').share:.1%}")
-               for line in shown.splitlines())  # fmt: skip
+    lines = [line.split() for line in text(report, 200).splitlines()]
+    assert "FLOPs" in next(words for words in lines if words[:1] == ["weight"])
+    shown = next(words for words in lines if words[:1] == ["h.0.mlp.c_fc"])
+    assert f"{report.row('h.0.mlp.c_fc.weight').share:.1%}" in shown
 
 
 def test_a_module_with_several_weights_has_no_share_for_each() -> None:
@@ -141,3 +142,21 @@ def test_the_command(tmp_path: Any) -> None:
     code, told = run(tmp_path, "--seq", 17, "--no-cache")
     assert code == 1
     assert "16 positions at most" in told
+
+
+def test_what_cannot_be_counted_is_said() -> None:
+    """A network that fails on arrays without numbers is inspected all the same."""
+
+    class Fussy(aj.nn.Module):
+        def __init__(self) -> None:
+            self.fc = aj.nn.Linear(3, 2, rng=0)
+
+        def __call__(self, x: Any) -> Any:
+            if isinstance(x, ShapeArray):
+                raise AttributeError("no numbers")
+            return self.fc(x)
+
+    report = aj.inspect(Fussy(), np.ones((2, 3), "float32"), cache=False)
+    assert report.cost is None
+    assert report.skipped["(cost)"] == "it does not run on arrays that only have shapes"
+    assert math.isnan(report.rows[0].share)

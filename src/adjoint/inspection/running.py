@@ -46,7 +46,8 @@ def report(
         raise ValueError(f"inspect: jobs is how many weights are examined at the same time, 1 or more, not {jobs}.")
     start = time.perf_counter()
     found = sources(model, trust_pickle, sizes)
-    cost = spending.of(*(given or (found.net, None)), batch, seq)
+    net, x = given or (found.net, None)
+    cost = spending.of(net, x, batch, seq)
     where = remembered.folder() if cache else None
     work = Work(found, where)
     with bar("examining weights", progress, sum(map(_cost, work.parts))) as advance:
@@ -55,6 +56,8 @@ def report(
     if not complete:
         skipped |= {x.name: INTERRUPTED for x in found.weights if x.name not in work.rows}
         skipped |= {circuits_of(name): INTERRUPTED for name in found.heads if name not in work.circuits}
+    if given and cost is None:
+        skipped["(cost)"] = spending.UNCOUNTED
     rows = spending.shared([work.rows[x.name] for x in found.weights if x.name in work.rows], cost)
     circuits = tuple(x for name in found.heads for x in work.circuits.get(name, ()))
     return Report(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adjoint.costs.counting import Cost
     from adjoint.costs.passes import Pass
 
-UNCOUNTABLE = (ValueError, TypeError, RuntimeError, LookupError, NotImplementedError)  # on arrays that only have shapes
+UNCOUNTED = "it does not run on arrays that only have shapes"
 
 
 def of(net: Any, x: Any = None, batch: int | None = None, seq: int | None = None) -> Cost | None:
@@ -41,13 +41,13 @@ def of(net: Any, x: Any = None, batch: int | None = None, seq: int | None = None
             raise ValueError("inspect: a batch and a length are given to a module of this library; here is none.")
         return None
     if x is not None and len(x.shape) == 2:
-        with suppress(*UNCOUNTABLE):  # tokens: with them its growth is known
+        with suppress(ValueError):  # of tokens the growth is known; what it is given may be something else
             found = cost(net, batch=int(x.shape[0]), seq=int(x.shape[1]))
             if found.inputs[0] == tuple(x.shape):
                 return found
     if asked:
         return cost(net, batch=batch, seq=seq)
-    with suppress(*UNCOUNTABLE):  # it cannot be counted, or what it is given is not known
+    with suppress(Exception):  # what it is given is not known, or it does with an array what needs numbers
         return cost(net) if x is None else cost(net, x)
     return None
 
