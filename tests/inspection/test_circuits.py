@@ -177,8 +177,9 @@ def test_attentions_whose_heads_are_not_known_are_said(attention: Attention, why
 def test_weights_alone_have_no_heads_and_that_is_said() -> None:
     weights = {name: np.ones((4, 4)) for name in ("h.0.attn.q_proj.weight", "h.0.mlp.weight")}
     assert aj.inspect(weights, cache=False).skipped == {
-        "(circuits)": "how many heads an attention has, weights alone do not tell: give the module"
+        "(circuits)": "how many heads attentions have, their weights do not tell: give their module"
     }
+    assert "(circuits)" in aj.inspect(torch.nn.ModuleDict({"attn": torch.nn.Linear(4, 4)}), cache=False).skipped
     assert "(circuits)" not in aj.inspect({"mlp.weight": np.ones((4, 4))}, cache=False).skipped
 
 

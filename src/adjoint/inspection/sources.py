@@ -113,6 +113,8 @@ def sources(model: Any, trust_pickle: bool = False, sizes: Sizes | None = None) 
             for x in result.weights
         ]
         result.skipped |= {circuits_of(name): why for name, why in unknown.items()}
+        if not known and not unknown:
+            _headless(result)
         result.net = model
         return result
     if isinstance(model, Mapping):
@@ -127,9 +129,9 @@ def sources(model: Any, trust_pickle: bool = False, sizes: Sizes | None = None) 
 
 
 def _headless(result: Sources) -> None:
-    """Say that attentions have no circuits where there are only their weights."""
+    """Say that attentions have no circuits where there are weights of such names, and no module that tells of heads."""
     if any(x.kind == "attention" for x in result.weights):
-        result.skipped[circuits_of("")] = "how many heads an attention has, weights alone do not tell: give the module"
+        result.skipped[circuits_of("")] = "how many heads attentions have, their weights do not tell: give their module"
 
 
 Found = tuple[str, Any, str, bool, Callable[[], np.ndarray], Sliding | None]
