@@ -99,6 +99,23 @@ def test_components_in_closed_form(name: str, batch: int, seq: int) -> None:
     assert scores.backward.multiply_adds * 2 == 5 * scores.forward.multiply_adds
 
 
+@pytest.mark.covers("E02")
+@pytest.mark.parametrize(("batch", "seq"), [(1, 1024), (2, 33)])
+def test_backward_passes_in_closed_form(batch: int, seq: int) -> None:
+    """Of y = x Wᵀ + b: u W, uᵀ x and the sum of u; of attention: the scores again, and four products."""
+    N, T, d, L, H, V = batch, seq, 768, 12, 12, 50257
+    n = N * T
+    parts = {part.name: part.backward for part in aj.cost("gpt2", batch=batch, seq=seq).components}
+    projections = parts["attention projections"]
+    assert projections.flops == L * (2 * 8 * n * d * d + 4 * n * d)
+    by_input, by_weight, by_bias = 6 * n * d + 4 * d * d, 6 * n * d + 4 * d * d, 4 * n * d + 4 * d
+    assert projections.bytes == L * 4 * (by_input + by_weight + by_bias)
+    assert parts["attention scores"].flops == L * (10 * N * T * T * d + 5 * N * H * T * T + 2 * n * d)
+    assert parts["head"].flops == 4 * n * V * d
+    assert parts["head"].bytes == 4 * 2 * (n * d + V * d + n * V)
+    assert parts["embeddings"].flops == n * d  # rows added to those of the table
+
+
 @pytest.mark.covers("E03")
 @pytest.mark.parametrize(("name", "d", "L", "T"), [("gpt2", 768, 12, 1024), ("bert-tiny", 128, 2, 512)])
 def test_exercise_12_by_one_command(name: str, d: int, L: int, T: int, tmp_path: Path) -> None:
