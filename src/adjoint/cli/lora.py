@@ -93,11 +93,15 @@ def _train(
     targets: Annotated[
         list[str] | None, typer.Option(help="A layer's name, the end of it or a glob; may be given several times.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="At its height: 1e-3, of full 1e-4.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="How many; the examples held out are read ten times.")
+    lr: Annotated[
+        float | None, typer.Option(min=0.0, help="Learning rate at its height: 1e-3 unless given, of full 1e-4.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Else how often every example is seen: 3.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How many; what is held out is read ten times on the way.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="In place of steps: how often every example is seen, 3 unless given.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Examples, or blocks of text, in a step.")] = 8,
     seq: Annotated[int, typer.Option(min=2, help="Tokens in a block; longer examples are cut.")] = 128,
     validation: Annotated[float, typer.Option(min=0.0, max=0.9, help="The share that is held out.")] = 0.1,

@@ -59,6 +59,11 @@ class Options:
     resume: bool = False
 
     @property
+    def rate(self) -> float:
+        """The learning rate at its height."""
+        return RATES.get(self.method, RATE) if self.lr is None else self.lr
+
+    @property
     def state(self) -> Path:
         """The file from which an interrupted run goes on."""
         return self.out / STATE
@@ -89,17 +94,19 @@ def tune(console: Console, options: Options) -> Tuned:
     if options.steps is not None and options.epochs is not None:
         raise ValueError("lora train: --steps or --epochs, not both.")
     state = options.state
-    if options.resume != state.exists():
-        there = f"{options.out} holds a run that was interrupted: go on with --resume, or name another folder"
-        raise CheckpointError(f"{options.out} holds no run to go on with." if options.resume else f"{there}.")
+    if options.resume and not state.exists():
+        raise CheckpointError(f"{options.out} holds no run to go on with.")
+    if state.exists() and not options.resume:
+        raise CheckpointError(
+            f"{options.out} holds a run that was interrupted: go on with --resume, or name another folder."
+        )
     net = network(options.model)
     found = task(net, options.model, options.data, options.seq, options.share, options.seed)
     train, epochs, steps = planned(found.train, options)
     ready = readied(net, found, options, steps)
-    rate = options.lr or RATES.get(options.method, RATE)
     console.print(Rule(Text(f"adjoint {__version__} · lora train", "bold"), align="left", style="dim"))
     total = count_parameters(net)
-    console.print(described(options, found, ready, total, train, epochs, steps, rate), "")
+    console.print(described(options, found, ready, total, train, epochs, steps), "")
     batch = min(options.batch, len(train))
     before = evaluate(found.taking(net), found.validation, loss=found.loss, metric=found.metric, batch_size=batch)
     began = time.perf_counter()
@@ -110,7 +117,7 @@ def tune(console: Console, options: Options) -> Tuned:
         metric=found.metric,
         optimizer=ready.optimizer,
         penalty=ready.penalty,
-        schedule=cosine(rate, steps, warmup=min(100, steps // 10), final=rate / 10),
+        schedule=cosine(options.rate, steps, warmup=min(100, steps // 10), final=options.rate / 10),
         max_norm=1.0,
         epochs=epochs,
         batch_size=batch,
@@ -158,10 +165,9 @@ def planned(train: Dataset, options: Options) -> tuple[Dataset, int, int]:
 def readied(net: Any, found: Task, options: Options, steps: int) -> Prepared:
     """The network with what is to learn: beside adapters the head of a classifier, which is new to these classes."""
     heads = tuple(_heads(net)) if found.metric is not None and options.method != "full" else ()
-    rate = options.lr or RATES.get(options.method, RATE)
     return prepare(
         net, options.method, rank=options.rank, alpha=options.alpha, targets=options.targets or None, also=heads,
-        steps=steps, lr=rate, rng=options.seed,
+        steps=steps, lr=options.rate, rng=options.seed,
     )  # fmt: skip
 
 
@@ -195,7 +201,7 @@ def judged(net: Any, tuned: Any) -> str:
 
 
 def described(
-    options: Options, found: Task, ready: Prepared, total: int, train: Dataset, epochs: int, steps: int, rate: float
+    options: Options, found: Task, ready: Prepared, total: int, train: Dataset, epochs: int, steps: int
 ) -> Table:
     """What is about to be trained, on what."""
     kind = "blocks of {} tokens" if found.metric is None else "examples of {}"
@@ -207,7 +213,7 @@ def described(
             "data": f"{options.data}: {shape}, {len(found.train):,} to learn from, {len(found.validation):,} held out",
             "method": f"{options.method}{how}: {_share(ready.learning, total)} learn",
             "training": f"{steps:,} steps in {epochs} {train.unit}s, batches of {min(options.batch, len(train))}, "
-            f"AdamW, lr {rate:g}",
+            f"AdamW, lr {options.rate:g}",
         }
     )
 
