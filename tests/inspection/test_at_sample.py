@@ -385,6 +385,22 @@ def test_an_output_of_several_arrays_flows_back_from_all() -> None:
     assert found.skipped["(the Jacobians from each depth to the output)"].startswith("the output is no one array")
 
 
+def test_a_dictionary_with_one_array_is_told_as_that_array() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            self.net = nn.MLP((4, 5, 3), activation=nn.Tanh, dtype="float64", rng=0)
+
+        def __call__(self, x: Any) -> Any:
+            return {"n": np.arange(len(x)), "logits": self.net(x)}
+
+    net, x = Named(), inputs(3, 4)
+    found, plain = look(net, x), look(net.net, x)
+    assert [d.norm for d in found.depths[:3]] == [d.norm for d in plain.depths[:3]]
+    assert found.network is not None
+    assert plain.network is not None
+    assert (found.network.svdvals, found.network.out_shape) == (plain.network.svdvals, (3,))
+
+
 def test_other_arguments_that_go_with_the_examples_stay_beside_them() -> None:
     class Gated(nn.Module):
         def __call__(self, x: Any, gate: Any) -> Any:

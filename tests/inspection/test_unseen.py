@@ -28,6 +28,7 @@ def close(found: Any, expected: Any, tolerance: float = 1e-10) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.max(np.abs(expected)), 1e-30))
 
 
+@pytest.mark.covers("M03")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("shape", [(1, 7), (40, 7), (3, 5, 7)])
 def test_a_linear_layer_against_numpys_svd(shape: tuple[int, ...], dtype: str) -> None:

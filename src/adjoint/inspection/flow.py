@@ -9,7 +9,7 @@ from statistics import mean, median
 from adjoint.arrays.dispatch import Array
 from adjoint.errors import ShapeError
 from adjoint.inspection.layers import blocks
-from adjoint.inspection.watching import calls, evaluated, onward
+from adjoint.inspection.watching import calls, evaluated, onward, sole
 from adjoint.interop.sections import batch_of
 from adjoint.maps.base import LinearMap
 from adjoint.nn.module import Module
@@ -79,9 +79,10 @@ def depths(net: Module, x: Array, points: int) -> Iterator[list[Located]]:
 def _jacobians(net: Module, x: Array) -> Iterator[tuple[Located, Array]]:
     """Each depth with the Jacobian from there to the output, and the value there."""
     if differentiable(x):
-        yield ("", "input", 0, 0, jacobian(net, x)), x
+        yield ("", "input", 0, 0, jacobian(lambda x: sole(net(x)), x)), x
     for call in sorted(calls(net, x)[1], key=lambda call: call.finished):
-        J = jacobian(onward(net, x, call.name, call.nth), call.output)
+        rest = onward(net, x, call.name, call.nth)
+        J = jacobian(lambda h, rest=rest: sole(rest(h)), call.output)
         yield (call.name, call.kind, call.level, call.nth, J), call.output
 
 

@@ -11,12 +11,11 @@ from adjoint.arrays import asarray
 from adjoint.arrays.dispatch import Array
 from adjoint.errors import ShapeError
 from adjoint.inspection.flow import taken
-from adjoint.inspection.watching import Call, calls, evaluated, main, replaced, watch
+from adjoint.inspection.watching import Call, calls, evaluated, leaves, main, replaced, watch
 from adjoint.maps.flat import to_numpy
 from adjoint.nn.module import Module
 from adjoint.ops.reductions import sum as total
 from adjoint.transforms import grad
-from adjoint.trees import differentiable, flatten
 
 Loss = Callable[[Any, Any], Any]
 PEERS = 3  # blocks of one kind that are compared among themselves
@@ -50,11 +49,6 @@ class Passage:
 
         moves = [(0 * call.input, 0 * call.output) for call in self.chosen]
         self.gradients = grad(scalar)(moves) if moves else []
-
-
-def leaves(y: Any) -> list[Array]:
-    """The arrays of floating numbers in an output."""
-    return [leaf for leaf in flatten(y)[0] if differentiable(leaf)]
 
 
 def unfit(y: Any, n: int) -> str:

@@ -17,9 +17,9 @@ from adjoint.inspection.blockwise import PROBES, STEPS, block, judged
 from adjoint.inspection.findings import Finding
 from adjoint.inspection.flow import FREE, Depth, Located, depths, merged, taken
 from adjoint.inspection.layers import Layer, Mixed, layer
-from adjoint.inspection.passage import Loss, Passage, leaves, targets, unfit
+from adjoint.inspection.passage import Loss, Passage, targets, unfit
 from adjoint.inspection.sample import Sample
-from adjoint.inspection.watching import Call, calls, evaluated
+from adjoint.inspection.watching import Call, calls, evaluated, leaves, sole
 from adjoint.interop.sections import batch_of
 from adjoint.maps.flat import to_numpy
 from adjoint.nn.module import Module, count_parameters
@@ -63,7 +63,7 @@ class AtSample:
 
     def _choose(self) -> None:
         """What can be examined, and what not and why."""
-        self.single, self.deep, self.flowing = differentiable(self.output), True, True
+        self.single, self.deep, self.flowing = differentiable(sole(self.output)), True, True
         broken = first_broken(self.x, self.seen, self.output)
         fit = [call for call in self.seen if not broken or (finite(call.input) and finite(call.output))]
         self.small = [call for call in fit if entries(call.input, call.output) <= OPENED]
@@ -76,14 +76,14 @@ class AtSample:
             return
         if not self.single:
             self.deep, self.skipped[DEPTHS] = False, "the output is no one array of floating numbers"
-        elif any(entries(x, self.output) > OPENED for x in (self.x, *(call.output for call in self.seen))):
+        elif any(entries(x, sole(self.output)) > OPENED for x in (self.x, *(call.output for call in self.seen))):
             self.deep, self.skipped[DEPTHS] = False, LARGE
         if self.loss is None and (why := unfit(self.output, self.x.shape[0])):
             self.flowing, self.skipped["(gradient flow)"] = False, why
 
     def run(self, progress: bool) -> None:
         """Find all; what there is where Ctrl-C ends it."""
-        depths_cost = sum(entries(call.output, self.output) for call in self.seen) * self.deep / 1e4
+        depths_cost = sum(entries(call.output, sole(self.output)) for call in self.seen) * self.deep / 1e4
         self.costs = {
             "flow": (1.0 + 2.0 * STEPS + PROBES) * len(self.seen) * self.flowing,
             "layers": sum(map(self._cost, self.small)),
@@ -114,10 +114,10 @@ class AtSample:
             except Mixed:
                 self.skipped[f"({call.name} at the sample)"] = MIXED
             yield self._cost(call)
-        if self.single and differentiable(self.x) and entries(self.x, self.output) <= OPENED:
+        if self.single and differentiable(self.x) and entries(self.x, sole(self.output)) <= OPENED:
             name, count, alone = type(self.net).__name__, count_parameters(self.net), batch_of(self.net)[0] <= 1
             with contextlib.suppress(Mixed):  # told below
-                self.network = layer(self.net, self.x, self.points, "", name, 0, count, alone=alone)
+                self.network = layer(lambda x: sole(self.net(x)), self.x, self.points, "", name, 0, count, alone=alone)
         if self.deep:
             try:
                 for located in depths(self.net, self.x, self.points):

@@ -13,7 +13,7 @@ from adjoint.interop.graph import Graph
 from adjoint.interop.sections import batch_of, divide, source_name
 from adjoint.nn.layers import Sequential
 from adjoint.nn.module import Module, to
-from adjoint.trees import differentiable
+from adjoint.trees import differentiable, flatten
 
 Around = Callable[[str, Module, Callable[..., Any], tuple[Any, ...]], Any]
 
@@ -167,6 +167,17 @@ def _sized(x: Any) -> bool:
 def main(y: Any) -> Any:
     """What a module gives, of a tuple or list the first part."""
     return y[0] if isinstance(y, (tuple, list)) and y else y
+
+
+def leaves(y: Any) -> list[Array]:
+    """The arrays of floating numbers in an output."""
+    return [leaf for leaf in flatten(y)[0] if differentiable(leaf)]
+
+
+def sole(y: Any) -> Any:
+    """The array of floating numbers in an output that has one, such as a dictionary's; else the output itself."""
+    found = leaves(y)
+    return found[0] if len(found) == 1 else y
 
 
 def replaced(y: Any, h: Any) -> Any:
