@@ -199,6 +199,24 @@ def test_the_network_is_changed_and_the_rest_stays() -> None:
     assert not aj.quantize(nn.Linear(3, 4).eval()).training
 
 
+def test_a_layer_that_stands_at_two_places_stays_one() -> None:
+    shared = nn.Linear(64, 64, rng=0)
+    net = aj.quantize(nn.Sequential(shared, nn.Tanh(), shared))
+    assert net[0] is net[2]
+    assert nn.count_parameters(net) == nn.count_parameters(net.to()) == 64 * 65
+    plain = dequantize(net)
+    assert plain[0] is plain[2]
+
+
+def test_each_example_by_itself() -> None:
+    net, x = aj.quantize(made()), inputs(4, 131, dtype="float32")
+    for backend in ("torch", "jax"):
+        close(aj.to(aj.vmap(net.to(backend))(aj.to(x, backend)), "numpy"), net(x), 1e-6)
+    each = aj.per_sample_grad(lambda net, x: aj.sum(aj.sin(net(x)), -1))(net, x)
+    for k in range(4):
+        close(each[0].bias[k], aj.grad(loss)(net, x[k])[0].bias, 1e-5)
+
+
 def test_models_keep_what_is_tied_and_their_heads() -> None:
     net = aj.models.GPT(11, 8, n_layer=2, n_head=2, n_embd=8, rng=0)
     tokens = np.array([[1, 2, 3]])

@@ -151,7 +151,7 @@ def _spread(packed: Packed, values: Array, start: int, stop: int) -> Array:
 def quantized_linear(x: Array, /, weight: Packed, transposed: bool = False) -> Array:
     """x Wᵀ with W (out, in) packed in 4 or 8 bits: x (…, in) gives (…, out); transposed it is x W, (…, out) to (…, in).
 
-    W is unpacked a panel of rows at a time, in float32, and multiplied in the dtype of x; each of the two is the
+    W is unpacked a panel at a time, in float32, and multiplied in the dtype of x; each of the two is the
     adjoint of the other, and there is no derivative in W. A W in NumPy serves x of every backend. Raises `ShapeError`
     where x does not fit.
 

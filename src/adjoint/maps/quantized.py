@@ -12,7 +12,7 @@ from adjoint.maps.spaces import Space
 
 
 class QuantizedDense(LinearMap):
-    """x ↦ W x with W (out, in) packed, unpacked a panel of rows at a time in both directions (`aj.quantized_linear`).
+    """x ↦ W x with W (out, in) packed, unpacked a panel at a time in both directions (`aj.quantized_linear`).
 
     >>> import numpy as np, adjoint as aj
     >>> aj.QuantizedDense(aj.quantize(np.diag([1.0, -1.0, 0.0]), "nf4")).rank()

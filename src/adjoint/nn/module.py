@@ -489,5 +489,6 @@ def count_parameters(module: Any) -> int:
     (8, 8)
     """
     unique = {id(x): x for _, x, role in _arrays("", module) if role == PARAMETER}
-    packed = {id(x): x.packed_parameters for _, part in _children("", module) for _, x in part.named_modules()}
+    packs = [x for _, part in _children("", module) for _, x in part.named_modules() if x.packed_parameters]
+    packed = {id(next(x.named_arrays())[1]): x.packed_parameters for x in packs}
     return sum(int(np.prod(x.shape)) for x in unique.values()) + sum(packed.values())

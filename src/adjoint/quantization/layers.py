@@ -14,7 +14,7 @@ from adjoint.quantization.packing import Quantized
 class QuantizedLinear(Linear):
     """y = x Wᵀ + b with W packed: no array of W's size is ever made, and W has no gradient; b is as in `Linear`.
 
-    W is unpacked a panel of rows at a time in forward and backward pass; the product has the dtype of x.
+    W is unpacked a panel at a time in forward and backward pass; the product has the dtype of x.
 
     >>> import numpy as np, adjoint as aj
     >>> layer = aj.quantize(aj.nn.Linear(64, 32, rng=0), "nf4")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from adjoint.arrays.dispatch import is_array
@@ -52,12 +52,13 @@ def quantize(
         if not is_array(x):
             raise TypeError(f"quantize: {type(x).__name__} is neither an array nor a module.")
         return packing.array(x, format, block, double)
-    made = {}
+    made: dict[str, QuantizedLinear] = {}
+    known: dict[int, QuantizedLinear] = {}  # a layer that stands at two places stays one
     for name, layer in chosen(x, targets, "quantize").items():
         base = layer.base_layer if isinstance(layer, Adapted) else layer
         _check(x, name, layer, base)
         try:
-            made[name] = quantized(base, format, block, double)
+            made[name] = known[id(base)] = known.get(id(base)) or quantized(base, format, block, double)
         except ValueError as error:
             raise ValueError(f"{name or type(x).__name__}: {error}") from None
     return _placed(x, made)
@@ -72,11 +73,12 @@ def dequantize(net: M, dtype: Any = "float32") -> Any:
     >>> aj.quantization.dequantize(aj.quantize(aj.nn.MLP((8, 4, 2), rng=0)))[0]
     Linear(in_features=8, out_features=4)
     """
-    found = {}
+    found: dict[str, Linear] = {}
+    known: dict[int, Linear] = {}
     for name, layer in layers(net):
         base = layer.base_layer if isinstance(layer, Adapted) else layer
         if isinstance(base, QuantizedLinear):
-            found[name] = new = plain(base, dtype)
+            found[name] = new = known[id(base)] = known.get(id(base)) or plain(base, dtype)
             if base is not layer:
                 new.freeze("weight")
     if not found:
@@ -84,7 +86,7 @@ def dequantize(net: M, dtype: Any = "float32") -> Any:
     return _placed(net, found)
 
 
-def _placed(net: Any, made: dict[str, Any]) -> Any:
+def _placed(net: Any, made: Mapping[str, Any]) -> Any:
     places = dict(layers(net))
     rest = {}
     for name, layer in made.items():
