@@ -96,6 +96,7 @@ def test_several_sizes(written: Any) -> None:
     code, told = run(written(SMALL), "--batch", "1,3", "--seq", "16, 32,64")
     assert code == 0
     assert max(map(len, told.splitlines())) <= 80
+    assert "time on this machine: not measured yet" in told
     lines = [" ".join(line.split()) for line in told.splitlines()]
     for one in aj.costs.sweep(SMALL, batch=(1, 3), seq=(16, 32, 64)):
         batch, seq = one.inputs[0]

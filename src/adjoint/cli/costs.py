@@ -15,7 +15,8 @@ from rich.text import Text
 from adjoint import __version__
 from adjoint.cli.layouts import Devices, layouts
 from adjoint.cli.sweeps import few, rows
-from adjoint.cli.times import beside, expected, timed
+from adjoint.cli.tables import columns
+from adjoint.cli.times import beside, expected, predicted, timed
 from adjoint.costs import Cost, sweep
 from adjoint.costs.subjects import laid_out
 from adjoint.costs.units import scaled
@@ -50,6 +51,8 @@ def show(
     console.print(about, "")
     if len(found) > 1:
         console.print(rows(found))
+        if isinstance(why := predicted(one), str):
+            console.print("", Text(why, "dim"), sep="\n")
     else:
         console.print(passes(one), "", memory(one), "", components(one), "", grown(one), "", sep="\n")
         console.print(expected(one) if timing is None else beside(*timing))
@@ -75,7 +78,7 @@ def counted(
 
 def passes(found: Cost) -> Table:
     """FLOPs, multiply-adds and bytes of forward pass, backward pass and optimizer step."""
-    table = _table("computation", "forward", "backward", "AdamW step")
+    table = columns("computation", "forward", "backward", "AdamW step")
     each = (found.forward, found.backward, found.step)
     table.add_row("multiply-adds in products", *[scaled(p.multiply_adds) for p in each])
     table.add_row("FLOPs in products", *[scaled(p.matmul_flops) for p in each])
@@ -90,7 +93,7 @@ def passes(found: Cost) -> Table:
 def memory(found: Cost) -> Table:
     """What training takes, as it is and with every block checkpointed."""
     own = found.memory
-    table = _table("memory of training", "as it is", "blocks checkpointed")
+    table = columns("memory of training", "as it is", "blocks checkpointed")
     small = own.checkpointed
 
     def row(what: str, plain: int, less: int | None) -> None:
@@ -109,7 +112,7 @@ def memory(found: Cost) -> Table:
 
 def components(found: Cost) -> Table:
     """A line a component: multiply-adds of both passes, and of the forward pass all FLOPs and bytes, with shares."""
-    table = _table("multiply-adds of", "forward", "share", "backward", "FLOPs", "share", "bytes", "share")
+    table = columns("multiply-adds of", "forward", "share", "backward", "FLOPs", "share", "bytes", "share")
     whole = found.forward
     for part in sorted(found.components, key=lambda part: (-part.forward.matmul_flops, -part.forward.flops)):
         one = part.forward
@@ -162,14 +165,6 @@ def given(found: Cost) -> str:
     size = f"{rest[0]:,} tokens" if len(rest) == 1 else "×".join(map(str, rest))
     both = ", and as many to its decoder" if len(found.inputs) > 1 else ""
     return f"{n:,} {what}{'' if n == 1 else 's'} of {size}{both}"
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    table.add_column(headers[0], no_wrap=True)
-    for header in headers[1:]:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
 
 
 def _share(part: int, whole: int) -> Text:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from adjoint.cli.tables import columns
 from adjoint.costs import Cost
 from adjoint.costs.planning import LAYOUTS, Plan
 from adjoint.costs.units import seconds
@@ -72,10 +73,7 @@ def layouts(found: Cost, devices: int, memory: float | None = None, link: float 
     if link is not None:
         lines["takes"] = lambda plan: seconds(plan.link_seconds or 0.0)
     lines["waits"] = lambda plan: f"{plan.bubble:.0%}" if plan.bubble else "–"
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    table.add_column(f"each of {devices}", no_wrap=True)
-    for layout in LAYOUTS:
-        table.add_column(layout, justify="right", no_wrap=True)
+    table = columns(f"each of {devices}", *LAYOUTS)
     for name, told in lines.items():
         table.add_row(name, *["–" if plan is None else told(plan) for plan in made.values()])
     if None in made.values():

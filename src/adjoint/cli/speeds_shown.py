@@ -12,30 +12,30 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from adjoint.cli.curves import COLOURS, FORMATS, STYLE
 from adjoint.cli.report.drawing import logarithmic
 from adjoint.cli.speeds import CLAIMED, Speeds
+from adjoint.cli.tables import columns
 from adjoint.costs.units import seconds
 
 
 def tables(found: Speeds) -> Group:
     """A table for each comparison, and below it what it tells."""
-    products = _table("product of two n×n matrices", "Python loop", "NumPy", "times faster")
+    products = columns("product of two n×n matrices", "Python loop", "NumPy", "times faster")
     for p in found.products:
         products.add_row(f"n = {p.n}", seconds(p.loop), seconds(p.product), f"{p.ratio:,.0f}")
-    batches = _table("one linear layer, batch of", "measured", "an example", "at least", "bound by")
+    batches = columns("one linear layer, batch of", "measured", "an example", "at least", "bound by")
     for b in found.batches:
         batches.add_row(f"{b.batch}", seconds(b.seconds), seconds(b.seconds / b.batch), seconds(b.least), b.bound)
-    passes = _table("a network", "forward", "backward", "ratio", "by FLOPs")
+    passes = columns("a network", "forward", "backward", "ratio", "by FLOPs")
     for x in found.passes:
         passes.add_row(x.network, seconds(x.forward), seconds(x.backward), f"{x.ratio:.2f}", f"{x.counted:.2f}")
     parts: list[Any] = [products, "", batches, Text(claim(found), "dim"), "", passes, ""]
     if not found.devices:
         return Group(*parts, Text("processor against GPU: no GPU that PyTorch can use", "dim"))
-    devices = _table(f"a training step, PyTorch; GPU: {found.gpu}", "processor", "GPU", "times faster")
+    devices = columns(f"a training step, PyTorch; GPU: {found.gpu}", "processor", "GPU", "times faster")
     for d in found.devices:
         devices.add_row(d.network, seconds(d.cpu), seconds(d.gpu), f"{d.ratio:.2f}")
     return Group(*parts, devices)
@@ -118,11 +118,3 @@ def _bars(axes: Axes, names: list[str], bars: dict[str, list[float]], title: str
 def _named(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    table.add_column(headers[0], no_wrap=True)
-    for header in headers[1:]:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from adjoint.cli.tables import columns
 from adjoint.cli.times import predicted
 from adjoint.costs import Cost
 from adjoint.costs.units import scaled, seconds
@@ -35,10 +36,10 @@ def few(batch: Sequence[int], seq: Sequence[int] | None) -> None:
 def rows(found: Sequence[Cost]) -> Table:
     """FLOPs in products and multiply-adds, bytes, the peak of training, and the least time of a step here."""
     text = len(found[0].inputs[0]) == 2
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    for header in ("batch", *["tokens"][:text], "multiply-\nadds", "FLOPs,\nforward", "FLOPs,\nbackward",
-                   "bytes,\nforward", "peak of\ntraining", "check-\npointed", "step,\nleast"):  # fmt: skip
-        table.add_column(header, justify="right", no_wrap=True)
+    table = columns(
+        "batch", *["tokens"][:text], "multiply-\nadds", "FLOPs,\nforward", "FLOPs,\nbackward", "bytes,\nforward",
+        "peak of\ntraining", "check-\npointed", "step,\nleast",
+    )  # fmt: skip
     for one in found:
         time, small = predicted(one), one.memory.training_checkpointed
         table.add_row(

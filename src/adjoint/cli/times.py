@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from adjoint.cli.machine import memory
+from adjoint.cli.tables import columns
 from adjoint.costs import Cost, Measured, Predicted, Roofline, measure
 from adjoint.costs.units import seconds
 from adjoint.interop.weights import bytes_told
@@ -64,10 +64,7 @@ def timed(console: Console, source: str, found: Cost) -> tuple[Measured, Predict
 
 def beside(took: Measured, told: Predicted) -> Group:
     """A line a pass: predicted, measured, their ratio."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    table.add_column("time on this machine", no_wrap=True)
-    for header in ("at least", "measured", "ratio"):
-        table.add_column(header, justify="right", no_wrap=True)
+    table = columns("time on this machine", "at least", "measured", "ratio")
     ratios = took.over(told)
     for name, label in PASSES.items():
         ratio = f"{ratios[name]:.2f}" if name in ratios else "–"
