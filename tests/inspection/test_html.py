@@ -124,7 +124,7 @@ def test_sections_stand_in_order(text: str) -> None:
     ids = [told["id"] for tag, told in page.elements if tag in ("section", "dl") and "id" in told]
     assert ids == ["identity", "verdict", "worst", "weights", "spectra"]
     told = "".join(page.texts)
-    for expected in ("12,113", "1 of 40 directions is lost", "12 NaN among 12 numbers", "int64: no floating numbers"):
+    for expected in ("12,113", "1 of 40 directions is lost", "12 NaN among 12 numbers", "int64: integers"):
         assert expected in told
 
 

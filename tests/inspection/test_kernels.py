@@ -153,8 +153,16 @@ def test_only_a_weight_is_known() -> None:
         "symbol, 256-point torus, stride 1 and one group assumed",
     ]
     assert "Stride 1 and one group are assumed for all." in " ".join(repr(report).split())
-    whole = aj.inspect({"experts.weight": random(8, 3, 5), "many": random(2, 2, 2, 2, 2, 2)}, cache=False)
-    assert all(not row.torus and row.sigma_max > 0 for row in whole.rows)
+    shapes = {"experts.weight": (8, 3, 5), "pos_embed": (1, 4, 4, 6), "many.weight": (2, 2, 2, 2, 2, 2)}
+    whole = aj.inspect({name: random(*shape) for name, shape in shapes.items()}, cache=False)
+    assert [(row.torus, row.sigma_max > 0) for row in whole.rows] == [((), True)] * 3
+
+
+def test_what_is_no_kernel_is_a_matrix() -> None:
+    bilinear = aj.inspect(nn.Bilinear(3, 4, 5, rng=0), cache=False).rows[0]
+    assert (bilinear.torus, bilinear.rank, bilinear.matrix) == ((), 5, (5, 12))
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv2d(3, 4, 3))
+    assert all(not row.torus for row in aj.inspect(normed, cache=False).rows)  # no weight of the convolution's own
 
 
 def test_programs_from_elsewhere_tell_how_their_kernels_slide() -> None:

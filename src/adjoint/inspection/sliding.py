@@ -61,15 +61,16 @@ def of_module(module: Any, shape: tuple[int, ...]) -> Sliding | None:
 
 
 def of_weight(name: str, shape: tuple[int, ...]) -> Sliding | None:
-    """Stride 1 and one group, assumed of a weight of four or five axes, or of three if its name says convolution.
+    """Stride 1 and one group, assumed of what is called weight and has four or five axes, or is called convolution.
 
-    >>> of_weight("fc", (4, 3)) is None, of_weight("experts", (8, 4, 3)) is None
+    >>> of_weight("experts.weight", (8, 4, 3)) is None, of_weight("pos_embed", (1, 14, 14, 8)) is None
     (True, True)
     >>> of_weight("conv1", (8, 4, 3))
     Sliding(stride=(1,), dilation=(1,), groups=1, transposed=False, known=False, sizes=())
     """
     n = len(shape) - 2
-    if not 1 <= n <= MOST_AXES or (n == 1 and not CONVOLUTION.search(name)):
+    called = CONVOLUTION.search(name) or (n > 1 and name.rpartition(".")[2] == "weight")
+    if not 1 <= n <= MOST_AXES or not called:
         return None
     return Sliding((1,) * n, (1,) * n, known=False)
 

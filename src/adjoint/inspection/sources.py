@@ -162,7 +162,8 @@ def _of_module(model: Any) -> Iterator[Found]:
             if name.rpartition(".")[0] in packs:
                 continue
             kind = _kind(name, "" if owner is None else type(owner).__name__, shape)
-            yield name, x, kind, buffer, _reading(x), slid.get(name) or of_module(owner, shape)
+            sliding = of_module(owner, shape) if name.rpartition(".")[2] == "weight" else None
+            yield name, x, kind, buffer, _reading(x), slid.get(name, sliding)
 
 
 def _fill(result: Sources, found: Iterator[Found]) -> None:
