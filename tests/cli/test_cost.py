@@ -158,6 +158,21 @@ def test_measured_beside_predicted(written: Any, monkeypatch: pytest.MonkeyPatch
     assert found["measured_seconds"]["forward"] > 0
 
 
+@pytest.mark.covers("E05")
+def test_what_memory_bounds(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of ten FLOPs a byte: products of width 192 do some fifty, a norm about one."""
+    line = Roofline("toy", {"float32": 10.0}, 1.0)
+    monkeypatch.setattr(Roofline, "remembered", lambda: line)
+    found = json.loads(run(written({**SMALL, "n_embd": 192}), "--batch", 8, "--seq", 256, "--json")[1])
+    waiting = {tuple(names) for names in found["bound_by_memory"]}
+    assert {("norms", "layer_norm"), ("other", "add"), ("embeddings", "embedding")} <= waiting
+    assert not waiting & {("feed-forward", "linear"), ("attention projections", "linear")}
+    code, screen = run(written({**SMALL, "n_embd": 192}), "--batch", 8, "--seq", 256, width=200)
+    assert code == 0
+    assert "layer_norm (norms)" in screen.partition("memory bounds ")[2]
+    assert "linear (feed-forward)" not in screen
+
+
 def test_a_machine_that_was_not_measured_is(written: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ADJOINT_CACHE", str(tmp_path))
     monkeypatch.setattr(Roofline, "measure", lambda: Roofline(processor(), {"float32": 1e9}, 1e9))

@@ -73,7 +73,13 @@ def _size(found: Cost) -> dict[str, Any]:
         },
         "components": {p.name: {"forward": _pass(p.forward), "backward": _pass(p.backward)} for p in found.components},
         "predicted_seconds": None if isinstance(time, str) else _seconds(time),
+        "bound_by_memory": None if isinstance(time, str) else _waiting(time),
     }
+
+
+def _waiting(found: Predicted) -> list[list[str]]:
+    """(component, function) of all that memory bounds in the forward pass."""
+    return [list(names) for names, bound in found.bounds.items() if bound == "memory"]
 
 
 def _seconds(found: Predicted | Measured) -> dict[str, float]:

@@ -27,14 +27,16 @@ def predicted(found: Cost) -> Predicted | str:
 
 
 def expected(found: Cost) -> Text:
-    """What a step takes at least on this machine, and what the forward pass waits for."""
+    """What a step takes at least on this machine, and which functions of the forward pass wait for memory."""
     told = predicted(found)
     if isinstance(told, str):
         return Text(told, "dim")
+    waiting = [f"{function} ({component})" for (component, function), on in told.bounds.items() if on == "memory"]
     return Text.assemble(
         ("on this machine, at least  ", "bold cyan"),
         f"forward {seconds(told.forward)}, backward {seconds(told.backward)}, AdamW {seconds(told.step)}",
         (f"\n  forward: {told.waiting:.0%} of it bound by memory, {1 - told.waiting:.0%} by compute", "dim"),
+        (f"\n  memory bounds {', '.join(waiting)}" if waiting else "", "dim"),
     )
 
 
