@@ -111,6 +111,15 @@ def test_the_network_before_is_untouched_and_figures_return(contest: contests.Co
         assert (one.new, one.old, one.curve) == (other.new, other.old, other.curve)
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_a_rate_that_diverges_is_not_the_best(contest: contests.Contest) -> None:
+    found = compare(replace(contest, rates=(1e-2, 1e30)), 2, 4.0, 0, methods=("full",))
+    assert found.rows[0].lr == 1e-2
+    assert found.rows[0].tried[1e30] == np.inf
+    with pytest.raises(FloatingPointError, match="full diverges at all learning rates: 1e\\+30"):
+        compare(replace(contest, rates=(1e30,)), 2, 4.0, 0, methods=("full",))
+
+
 def test_the_table_fits_and_says_what_it_shows(found: Comparison) -> None:
     console = Console(width=100, record=True, file=StringIO())
     console.print(screen(found))
@@ -156,7 +165,8 @@ def test_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.rows[0].old[0] > found.before[1][0]
 
 
-def test_what_cannot_be(tmp_path: Path) -> None:
+def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contests, "WIDTH", 16)
     (tmp_path / "short.txt").write_text("short")
     model: Any = llama(tmp_path / "llama")
     aj.save(tmp_path / "w.safetensors", {"w": np.ones(2)})
@@ -168,7 +178,7 @@ def test_what_cannot_be(tmp_path: Path) -> None:
         (("--task", "text", "--model", model, "--data", tmp_path / "short.txt"), "fewer than a window"),
         (("--task", "text", "--model", tmp_path / "w.safetensors", "--data", tmp_path / "short.txt"), "no network"),
         (("--task", "text", "--model", model, "--data", tmp_path / "no.txt"), "no.txt"),
-        (("--rank", 600), "rank 600 is above"),
+        (("--rank", 17), "rank 17 is above"),
     ):
         code, told = run(*words)
         assert code == 1, told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
@@ -70,6 +71,55 @@ class Comparison:
         return float(2.0 * (2.0 * best * (1.0 - best) / self.tested) ** 0.5)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What is the same for all methods: the task, the seed, the steps and the order of the examples."""
+
+    contest: Contest
+    rank: int
+    alpha: float
+    seed: int
+
+    @property
+    def train(self) -> Rounds:
+        """The examples, in rounds after which a run is measured."""
+        return Rounds.of(self.contest.train, -(-self.contest.steps // ROUNDS), self.contest.batch)
+
+    @property
+    def steps(self) -> int:
+        """Of each run."""
+        return ROUNDS * self.train.every
+
+    def ready(self, method: str, lr: float) -> Prepared:
+        """The network before a run."""
+        return prepare(
+            self.contest.net, method, rank=self.rank, alpha=self.alpha, also=self.contest.also, steps=self.steps,
+            lr=lr, rng=self.seed,
+        )  # fmt: skip
+
+    def run(self, method: str, lr: float) -> Trained | None:
+        """A run; None where the loss or a weight is not finite in the end."""
+        contest, start = self.contest, self.ready(method, lr)
+        try:
+            return fit(
+                start.net, self.train, loss=contest.loss, metric=contest.metric, optimizer=start.optimizer,
+                penalty=start.penalty, schedule=cosine(lr, self.steps, warmup=self.steps // 10, final=lr / 10),
+                max_norm=MAX_NORM, epochs=ROUNDS, batch_size=contest.batch, seed=self.seed,
+                validation=contest.validation, progress=False,
+            )  # fmt: skip
+        except FloatingPointError:
+            return None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best run of a method, and the losses on validation data of all rates, infinite where one diverged."""
+
+    lr: float
+    run: Trained
+    tried: dict[float, float]
+
+
 def compare(
     contest: Contest, rank: int, alpha: float, seed: int, methods: tuple[str, ...] = METHODS,
     said: Callable[[str], object] = lambda text: None,
@@ -77,63 +127,65 @@ def compare(
     """Adapt the network by each method, with the same seed, steps and order of examples.
 
     Each is run with every learning rate of the contest; the one with the least loss on validation data counts. `said`
-    gets what is done next.
+    gets what is done next. Raises FloatingPointError where a method diverges at all rates.
     """
     began = time.perf_counter()
-    every = -(-contest.steps // ROUNDS)
-    train = Rounds.of(contest.train, every, contest.batch)
-    steps = every * ROUNDS
-
-    def ready(method: str, lr: float) -> Prepared:
-        return prepare(contest.net, method, rank=rank, alpha=alpha, also=contest.also, steps=steps, lr=lr, rng=seed)
-
-    def run(method: str, lr: float) -> Trained:
-        start = ready(method, lr)
-        return fit(
-            start.net, train, loss=contest.loss, metric=contest.metric, optimizer=start.optimizer,
-            penalty=start.penalty, schedule=cosine(lr, steps, warmup=steps // 10, final=lr / 10), max_norm=MAX_NORM,
-            epochs=ROUNDS, batch_size=contest.batch, seed=seed, validation=contest.validation, progress=False,
-        )  # fmt: skip
-
-    best: dict[str, tuple[float, Trained, dict[float, float]]] = {}
-    for method in methods:
-        runs = {}
-        for lr in contest.rates:
-            said(f"{method}, learning rate {lr:g}")
-            runs[lr] = run(method, lr)
-        tried = {lr: found.history[-1].validation_loss or 0.0 for lr, found in runs.items()}
-        lr = min(tried, key=tried.__getitem__)
-        best[method] = lr, runs[lr], tried
+    trial = Trial(contest, rank, alpha, seed)
+    found = {method: best(trial, method, said) for method in methods}
     said("time and memory of a step")
-    prepared = {method: ready(method, lr) for method, (lr, _, _) in best.items()}
-    batch = next(train.batches(contest.batch, seed))
-    took = timed(contest, prepared, batch)
-    rows = []
-    for method, (lr, found, tried) in best.items():
-        net = found.net
-        if method == "adalora":
-            compact(net)
-        rows.append(
-            Row(
-                method, prepared[method].learning, bytes_saved(net), memory(contest, ready(method, lr), batch),
-                took[method], lr, tried, measured(contest, net, contest.test),
-                measured(contest, contest.back(net), contest.old), without(contest, net),
-                tuple((e.epoch * every, e.validation_loss or 0.0) for e in found.history),
-            )
-        )  # fmt: skip
+    batch = next(trial.train.batches(contest.batch, seed))
+    took = timed(contest, {method: trial.ready(method, x.lr) for method, x in found.items()}, batch)
+    rows = tuple(row(trial, method, x, took[method], batch) for method, x in found.items())
     before = measured(contest, contest.net, contest.test), measured(contest, contest.back(contest.net), contest.old)
-    total = prepare(contest.net, "full").learning
     return Comparison(
-        contest.told,
-        total,
-        steps,
-        contest.batch,
-        rank,
-        seed,
-        before,
-        tuple(rows),
-        len(contest.test),
-        time.perf_counter() - began,
+        told=contest.told,
+        parameters=trial.ready("full", 0.0).learning,
+        steps=trial.steps,
+        batch=contest.batch,
+        rank=rank,
+        seed=seed,
+        before=before,
+        rows=rows,
+        tested=len(contest.test),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def best(trial: Trial, method: str, said: Callable[[str], object]) -> Best:
+    """Run a method with every learning rate."""
+    runs: dict[float, Trained] = {}
+    tried = {}
+    for lr in trial.contest.rates:
+        said(f"{method}, learning rate {lr:g}")
+        run = trial.run(method, lr)
+        tried[lr] = math.inf if run is None else run.history[-1].validation_loss or 0.0
+        if run is not None:
+            runs[lr] = run
+    if not runs:
+        rates = ", ".join(f"{lr:g}" for lr in tried)
+        raise FloatingPointError(f"lora compare: {method} diverges at all learning rates: {rates}.")
+    lr = min(runs, key=tried.__getitem__)
+    return Best(lr, runs[lr], tried)
+
+
+def row(trial: Trial, method: str, found: Best, step: float, batch: Any) -> Row:
+    """All figures of a method."""
+    contest, net = trial.contest, found.run.net
+    before = trial.ready(method, found.lr)
+    if method == "adalora":
+        compact(net)
+    return Row(
+        method=method,
+        learning=before.learning,
+        saved=bytes_saved(net),
+        memory=memory(contest, before, batch),
+        step=step,
+        lr=found.lr,
+        tried=found.tried,
+        new=measured(contest, net, contest.test),
+        old=measured(contest, contest.back(net), contest.old),
+        off=without(contest, net),
+        curve=tuple((e.epoch * trial.train.every, e.validation_loss or 0.0) for e in found.run.history),
     )
 
 

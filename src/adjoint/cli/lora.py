@@ -165,7 +165,10 @@ def _compare(
     from adjoint.cli.comparison_screen import show
 
     with mendable():
-        show(task.value, data, model, rank, alpha, steps, seed, as_json, plot)
+        try:
+            show(task.value, data, model, rank, alpha, steps, seed, as_json, plot)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
 
 
 @contextmanager
