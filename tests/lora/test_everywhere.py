@@ -11,6 +11,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 import adjoint as aj
 from tests.lora.peft_peers import close
@@ -157,6 +158,20 @@ def test_a_whole_step_goes_through_jit(kind: str) -> None:
     x = aj.to(X.astype("float32"), "jax")
     expected = aj.grad(loss)(net, x)
     same(jax.jit(aj.grad(loss))(net, x), expected, 1e-5)
+
+
+@kinds
+def test_pytorch_trains_what_learns(kind: str) -> None:
+    net = network(kind)
+    theirs = net.to_torch()
+    y = theirs(torch.tensor(X))
+    close(y, net(X))
+    y.square().sum().backward()
+    grads = adapters(aj.grad(loss)(net, X))
+    found = {n: p.grad for n, p in theirs.named_parameters() if p.requires_grad}
+    assert found.keys() == grads.keys()
+    for name, g in found.items():
+        close(g, grads[name], name)
 
 
 def test_the_jacobian_of_an_adapted_layer_is_its_weight() -> None:

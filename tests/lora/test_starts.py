@@ -98,6 +98,23 @@ def test_orthogonal_starts_have_pefts_form() -> None:
         assert 0.02 < np.sqrt((A**2).mean()) < 0.3
 
 
+@pytest.mark.parametrize(
+    ("layer", "sizes"), [("Linear", (400, 300)), ("Embedding", (400, 300)), ("Conv2d", (40, 300, 3))]
+)
+@pytest.mark.parametrize("start", [True, "gaussian"])
+def test_drawn_starts_spread_as_pefts(layer: str, sizes: Any, start: Any) -> None:
+    peer = torch.nn.Sequential(getattr(torch.nn, layer)(*sizes))
+    config = peft.LoraConfig(r=16, target_modules=["0"], init_lora_weights=start)
+    theirs = [p.detach().numpy() for n, p in peft.get_peft_model(peer, config).named_parameters() if "lora_" in n]
+    net = aj.nn.Sequential(getattr(aj.nn, layer)(*sizes))
+    net = aj.lora.add(net, 16, targets="0", init="gaussian" if start == "gaussian" else "zeros", rng=0)
+    mine = list(net[0].adapters["default"].parameters())
+    for found, expected in zip(mine, theirs, strict=True):
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found.std(), expected.std(), rtol=0.05)
+        np.testing.assert_allclose(abs(found).max(), abs(expected).max(), rtol=0.3)
+
+
 def test_what_was_taken_out_of_the_weight_is_not_lost() -> None:
     _, net = pair()
     value = net(X)

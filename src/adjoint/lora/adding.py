@@ -35,7 +35,8 @@ def add(
     result is another. Everything else in it is frozen, its gradients None, but what `also` names, which learns whole.
     `targets` are names ("q_proj" means all that end so), globs ("h.*.attn.*") or types; without them every `Linear` is
     one, but heads and tied layers. Each is to mean a layer that takes adapters: linear, embedding or convolution; other
-    modules that a glob means too are passed over. Patterns give single layers another rank or alpha, as PEFT's.
+    modules that a glob means too are passed over. Packed projections, as `in_proj_weight` of `nn.MultiheadAttention`,
+    are no layer and take none. Patterns give single layers another rank or alpha, as PEFT's.
 
     `rslora` has α/√r, `dora` learns magnitudes too, `adalora` P Λ Q for an `Allocator`. `init`: "zeros", "gaussian",
     "orthogonal", "eva" (from the inputs on a `sample`), or "pissa" and "olora", which take the adapter out of the base
