@@ -84,6 +84,22 @@ class Plan:
         return {x.name: x.rank for x in self.layers if x.rank}
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What `lora.add` takes for these ranks.
+
+        >>> import adjoint as aj
+        >>> net = aj.nn.MLP((64, 32, 10), rng=0)
+        >>> net = aj.lora.add(net, **aj.lora.plan(net, budget=500).options)
+        >>> [layer.adapters["default"].rank for layer in aj.lora.adapted_layers(net).values()]
+        [4, 2]
+        """
+        return {
+            "targets": list(self.ranks),
+            "rank_pattern": self.ranks,
+            "alpha_pattern": {name: SCALE * rank for name, rank in self.ranks.items()},
+        }
+
+    @property
     def parameters(self) -> int:
         """Those that learn."""
         return sum(x.parameters for x in self.layers)
