@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from adjoint.inspection import circuits
 from adjoint.inspection.weight import BLOCK, PANEL
 from adjoint.maps.spectra import symbol
 
@@ -22,14 +23,19 @@ def memory(what):
         return next(1024 * int(line.split()[1]) for line in file if line.startswith(what))
 
 shape, dtype = tuple(map(int, sys.argv[1].split("x"))), sys.argv[2]
-x, rng = np.empty(shape, dtype), np.random.default_rng(0)
-for row in x:
-    row[...] = rng.standard_normal(shape[1:])
+if dtype == "heads":
+    model = aj.nn.MultiheadAttention(*shape, rng=0)
+    x = model.in_proj_weight
+else:
+    x, rng = np.empty(shape, dtype), np.random.default_rng(0)
+    for row in x:
+        row[...] = rng.standard_normal(shape[1:])
+    model = {"w": x}
 for _ in range(2):  # once to load and to compile what is needed, then to measure
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak is what there is now
     before = memory("VmRSS")
-    report = aj.inspect({"w": x}, jobs=1, cache=False)
+    report = aj.inspect(model, jobs=1, cache=False)
     assert report.rows[0].rank is not None, report.skipped
 print(memory("VmHWM") - before, x.nbytes)
 """
@@ -49,6 +55,11 @@ def test_twice_the_largest_layer_is_enough(shape: str, dtype: str) -> None:
 def test_kernels_take_a_few_symbols_at_a_time() -> None:
     used, layer = measured("320x320x3x3", "float32")
     assert used <= 2 * layer + 16 * 6 * symbol.BLOCK + 8 * 3 * BLOCK + SLACK
+
+
+def test_circuits_take_a_few_heads_at_a_time() -> None:
+    used, layer = measured("1024x16", "heads")
+    assert used <= 2 * layer + 8 * (6 * circuits.BLOCK + 3 * BLOCK) + SLACK
 
 
 def measured(shape: str, dtype: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from adjoint.maps.matrices import LowRank
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum
 
 KINDS = ("QK", "OV")
+BLOCK = 1 << 19  # numbers of heads that are made float64 at a time
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,29 @@ class Circuit:
 
 def circuits(heads: Heads) -> list[Circuit]:
     """Both circuits of every head of an attention, head by head."""
-    q, k, v, o = (x.astype(np.float64) for x in heads.read())
+    q, k, v, o = heads.read()
+    shapes = {"QK": (q.shape[1], k.shape[1]), "OV": (o.shape[0], v.shape[1])}
     if not all(np.all(np.isfinite(x)) for x in (q, k, v, o)):
-        unknown = [(kind, (o.shape[0], v.shape[1]) if kind == "OV" else (q.shape[1], k.shape[1])) for kind in KINDS]
         return [
-            Circuit(heads.name, i, kind, shape, heads.width, method="none: numbers that are not finite")
+            Circuit(heads.name, i, kind, shapes[kind], heads.width, method="none: numbers that are not finite")
             for i in range(heads.count)
-            for kind, shape in unknown
+            for kind in KINDS
         ]
     eps = float(np.finfo(np.float64 if heads.dtype == "float64" else np.float32).eps)
-    q_heads, k_heads, v_heads = (
-        _split(x, n, heads.count) for x, n in ((q, heads.count), (k, heads.groups), (v, heads.groups))
-    )
-    o_heads = np.moveaxis(o.reshape(o.shape[0], heads.count, -1), 1, 0)
-    found = {
-        "QK": _measured(np.swapaxes(q_heads, 1, 2), k_heads, eps),
-        "OV": _measured(o_heads, v_heads, eps),
-    }
+    q_heads = np.swapaxes(q.reshape(heads.count, heads.width, -1), 1, 2)
+    k_heads, v_heads = (x.reshape(heads.groups, heads.width, -1) for x in (k, v))
+    o_heads = np.moveaxis(o.reshape(o.shape[0], heads.count, heads.width), 1, 0)
+    group = np.arange(heads.count) * heads.groups // heads.count
+    told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    step = max(1, BLOCK // (heads.width * max(q.shape[1], o.shape[0])))
+    for start in range(0, heads.count, step):
+        some = slice(start, start + step)
+        for kind, left, right in (("QK", q_heads, k_heads), ("OV", o_heads, v_heads)):
+            told[kind] += _measured(left[some].astype(np.float64), right[group[some]].astype(np.float64), eps)
     return [
-        Circuit(heads.name, i, kind, (left, right), width, left_out=heads.left_out[kind], **told[i])
+        Circuit(heads.name, i, kind, shapes[kind], heads.width, left_out=heads.left_out[kind], **told[kind][i])
         for i in range(heads.count)
-        for kind, (left, right, width, told) in found.items()
+        for kind in KINDS
     ]
 
 
@@ -97,19 +100,13 @@ def circuit(heads: Heads, head: int, kind: str) -> LowRank:
     return LowRank(left, v.reshape(heads.groups, -1, v.shape[1])[group])
 
 
-def _split(x: np.ndarray, groups: int, count: int) -> np.ndarray:
-    """(count, width, n) of (groups · width, n): a group for each head that shares it."""
-    parts = x.reshape(groups, -1, x.shape[1])
-    return parts if groups == count else np.repeat(parts, count // groups, axis=0)
-
-
-def _measured(left: np.ndarray, right: np.ndarray, eps: float) -> tuple[int, int, int, list[dict[str, Any]]]:
-    """(m, n, width, figures of every head) of left (h, m, width) times right (h, width, n).
+def _measured(left: np.ndarray, right: np.ndarray, eps: float) -> list[dict[str, Any]]:
+    """The figures of every head, of left (h, m, width) times right (h, width, n).
 
     With left = Q₁ R₁ and rightᵀ = Q₂ R₂ the values are those of R₁ R₂ᵀ; the eigenvalues that are not zero are those of
     right · left. Neither takes more than products with the thin factors.
     """
-    m, n, width = left.shape[1], right.shape[2], left.shape[2]
+    m, n = left.shape[1], right.shape[2]
     first = np.linalg.qr(left, mode="r")
     second = np.linalg.qr(np.swapaxes(right, 1, 2), mode="r")
     values = np.linalg.svd(first @ np.swapaxes(second, 1, 2), compute_uv=False)
@@ -122,7 +119,7 @@ def _measured(left: np.ndarray, right: np.ndarray, eps: float) -> tuple[int, int
         if eigenvalues is not None:
             total = float(np.sum(np.abs(eigenvalues[i])))
             told[-1]["positive"] = float(np.sum(eigenvalues[i].real)) / total if total else UNKNOWN
-    return m, n, width, told
+    return told
 
 
 def _figures(values: np.ndarray, bound: float, shape: tuple[int, int], eps: float) -> dict[str, Any]:
@@ -152,5 +149,5 @@ def cost(heads: Heads) -> float:
 
 
 def working_bytes(heads: Heads) -> int:
-    """About how much memory they take beside the weights: the four in float64, their factors, and what groups share."""
-    return 8 * 8 * (heads.count * heads.width) ** 2
+    """About how much memory they take beside the weights: thin factors of some heads in float64, and their copies."""
+    return 8 * 6 * max(BLOCK, heads.count * heads.width**2)

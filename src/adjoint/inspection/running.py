@@ -28,7 +28,7 @@ from adjoint.inspection.storage import errors
 from adjoint.inspection.weight import Stopped, measured, row, working_bytes
 from adjoint.maps.spectra.gram import IN_PLACE
 
-SMALL = 1 << 28  # bytes that may be taken whatever the model's size
+SMALL = 1 << 26  # bytes that may be taken whatever the model's size
 INTERRUPTED = "interrupted before it was examined"
 Part = Source | Heads
 
@@ -83,7 +83,7 @@ class Work:
         """Examine all, the costliest first; whether it came to its end.
 
         Several at the same time, each with a BLAS of one thread, as long as that takes no more memory than twice the
-        largest weight, or 256 MiB; those that would take more, alone.
+        largest weight, or 64 MiB; those that would take more, alone.
         """
         parts = sorted(self.parts, key=_cost, reverse=True)
         allowed = max([SMALL, *(2 * _nbytes(x) for x in parts if isinstance(x, Source))])
