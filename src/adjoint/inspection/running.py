@@ -15,12 +15,10 @@ import numpy as np
 from adjoint.arrays.numpy.threads import cores, single
 from adjoint.errors import SpectrumError
 from adjoint.inspection import circuits as of_heads
-from adjoint.inspection import kernels as of_kernel
-from adjoint.inspection import remembered, spending
+from adjoint.inspection import kernels, remembered, spending
 from adjoint.inspection.bar import Advance, bar
 from adjoint.inspection.circuits import KINDS, Circuit, circuits
 from adjoint.inspection.heads import Heads, circuits_of
-from adjoint.inspection.kernels import measured_kernel, symbol, work
 from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
@@ -141,7 +139,8 @@ class Work:
             if known is not None:
                 self.known.add(source.name)
                 return known
-        told = measured_kernel(array, sliding, self._stop.is_set) if sliding else measured(array, self._stop.is_set)
+        stop = self._stop.is_set
+        told = kernels.measured_kernel(array, sliding, stop) if sliding else measured(array, stop)
         told |= errors(array) if "sigma_max" in told else {}
         result = row(source.name, source.kind, source.shape, source.dtype, told, source.tied)
         if self.where is not None:
@@ -170,7 +169,7 @@ def _cost(part: Part) -> float:
         return of_heads.cost(part) + 1000.0
     m, n = part.matrix
     k = min(m, n)
-    kernel = work(symbol(part.shape, part.sliding)) if part.sliding else 0.0
+    kernel = kernels.work(kernels.symbol(part.shape, part.sliding)) if part.sliding else 0.0
     return float(m * n * k + 8 * k**3 + 1000) + kernel
 
 
@@ -178,7 +177,7 @@ def _working(part: Part) -> int:
     """About the memory it takes beside the weights."""
     if isinstance(part, Heads):
         return of_heads.working_bytes(part)
-    kernel = of_kernel.working_bytes(part.shape, part.sliding) if part.sliding else 0
+    kernel = kernels.working_bytes(part.shape, part.sliding) if part.sliding else 0
     m, n = part.matrix
     stored = 8 * m * n  # the weight as it comes back from fewer bits, and what is compared with it
     return max(kernel, stored, working_bytes(m, n, part.numbers))

@@ -57,7 +57,7 @@ class Symbol:
 
     @property
     def between(self) -> float:
-        """How many times the largest value of the torus one at any other frequency has at most.
+        """How many times the largest value of the torus the values at all other frequencies are at most.
 
         Along an axis of n positions uᵀ S(f) v is, but for a phase, a trigonometric polynomial of degree span/2. Around
         its largest value it falls no faster than a cosine of that degree (M. Riesz), and the nearest of the n
@@ -80,7 +80,7 @@ class Symbol:
         is called between matrices, and may raise.
         """
         taps = weight.reshape(*weight.shape[:2], -1)
-        total, top = taps.shape[-1], float(np.max(np.abs(taps), initial=0.0))
+        total, top = taps.shape[-1], max(float(np.max(taps)), -float(np.min(taps)))
         sizes = [float(np.sum((one.astype(np.float64) / top) ** 2)) for one in taps] if top else [0.0]
         rounding = EPSILON * (total + 2.0) * math.sqrt(total) * top * math.sqrt(sum(sizes))
         found: list[tuple[np.ndarray, np.ndarray, int]] = []
@@ -121,7 +121,7 @@ def _decomposed(matrices: np.ndarray, narrow: bool) -> tuple[np.ndarray, np.ndar
         values = np.linalg.svd(matrices, compute_uv=False)
         return values, svd_error((a, b), values)
     wide = matrices if a <= b else np.swapaxes(matrices, -1, -2)
-    return of_gram(wide @ np.swapaxes(wide.conj(), -1, -2), max(a, b))
+    return of_gram(wide @ np.swapaxes(wide.conj(), -1, -2), 2 * max(a, b))  # a complex product is a sum of two
 
 
 def phases(
