@@ -92,6 +92,9 @@ MEANT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "pattern": (
         {"target_modules": ["v"], "layers_to_transform": [2], "layers_pattern": "layers"}, ["v"],
     ),
+    "one of two patterns": (
+        {"target_modules": ["v"], "layers_to_transform": [2], "layers_pattern": ["blocks", "laye.s"]}, ["v"],
+    ),
     "excluded": ({"target_modules": ["q", "v"], "exclude_modules": ["model.layers.1.q"]}, ["q", "v", "v", "q", "v"]),
     "excluded by expression": ({"target_modules": ["q"], "exclude_modules": r".*\.1\..*"}, ["q"] * 2),
     "expression": ({"target_modules": r"model\.layers\.[02]\.(q|v)"}, ["q", "v"] * 2),
@@ -203,6 +206,9 @@ def test_configurations_of_old_versions(tmp_path: Path) -> None:
             r"no adapters for model.layers.\{0…2\}.v",
         ),
         ({"layers_pattern": ["("]}, "no regular expression"),
+        ({"layers_pattern": "(?i)layers"}, "no regular expression"),
+        ({"rank_pattern": {"(?i)q": 3}}, "no regular expression"),
+        ({"target_modules": "(" * 500 + ")" * 500}, "no regular expression"),
         ({"bias": "some"}, "bias is 'some'"),
         ({"modules_to_save": ["head"]}, "no head.bias, head.weight, which modules_to_save names"),
         ({"modules_to_save": ["("]}, "^$"),

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from adjoint.errors import CheckpointError
@@ -14,7 +14,7 @@ from adjoint.interop.safetensors_files import parsed
 from adjoint.lora.adapters import AdaLoRA, LoRA
 from adjoint.lora.initial import RESIDUAL
 from adjoint.lora.layers import adapted, layers
-from adjoint.lora.targets import hub_name
+from adjoint.lora.targets import ending, hub_name
 
 LIMIT = 10_000_000  # bytes
 ABOUT = {  # fields that say nothing of what is computed
@@ -65,8 +65,8 @@ class Config:
         if isinstance(self.targets, str) or key in self.targets or self.layers in (None, []):
             return True
         patterns = [self.layers_pattern] if isinstance(self.layers_pattern, str) else self.layers_pattern
-        found = [re.match(rf".*\.{pattern}\.(\d+)\.", key) for pattern in patterns or [r"[^.]*"]]
-        index = next((int(match[1]) for match in found if match), None)
+        found = [re.match(_numbered(pattern), key) for pattern in patterns or [r"[^.]*"]]
+        index = next((int(match.groups()[-1]) for match in found if match), None)
         return index in ([self.layers] if isinstance(self.layers, int) else self.layers)
 
     @classmethod
@@ -134,7 +134,7 @@ def _pattern_of(name: str, names: Iterable[str]) -> str:
 
 def read_config(path: str) -> Config:
     """What an adapter_config.json says. Raises CheckpointError for what is not computed here, FileNotFoundError."""
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         raise FileNotFoundError(
             f"there is no {path}: an adapter is a folder with adapter_config.json beside its weights."
         )
@@ -155,7 +155,7 @@ def read_config(path: str) -> Config:
         targets=_names(path, told, "target_modules"),
         excluded=_names(path, told, "exclude_modules"),
         layers=_indices(path, told, "layers_to_transform"),
-        layers_pattern=_names(path, told, "layers_pattern"),
+        layers_pattern=_names(path, told, "layers_pattern") or [],
         dropout=_number(path, told, "lora_dropout", 0.0, zero=True),
         rslora=_flag(path, told, "use_rslora"),
         dora=_flag(path, told, "use_dora"),
@@ -167,6 +167,8 @@ def read_config(path: str) -> Config:
     )
     if kind == "ADALORA":
         told.pop("r", None)
+    for pattern in [config.layers_pattern] if isinstance(config.layers_pattern, str) else config.layers_pattern:
+        _check_expression(path, "layers_pattern", pattern, _numbered)
     if config.bias not in ("none", "all", "lora_only"):
         raise CheckpointError(f"{path}: bias is {config.bias!r}, neither 'none', 'all' nor 'lora_only'.")
     if config.dropout >= 1.0:
@@ -205,9 +207,6 @@ def _names(path: str, told: dict[str, Any], key: str) -> Any:
         return value
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise CheckpointError(f"{path}: {key} is {value!r}, not a list of names.")
-    if key == "layers_pattern":  # which are expressions in a list too
-        for name in value:
-            _check_expression(path, key, name)
     return value
 
 
@@ -224,11 +223,16 @@ def _meant(names: Any, key: str) -> bool:
     return any(f".{key}".endswith(f".{name}") for name in names or ())
 
 
-def _check_expression(path: str, key: str, pattern: str) -> None:
+def _numbered(pattern: str) -> str:
+    """The expression for a layer's number behind what `layers_pattern` names."""
+    return rf".*\.(?:{pattern})\.(\d+)\."
+
+
+def _check_expression(path: str, key: str, pattern: str, form: Callable[[str], str] = str) -> None:
     try:
-        re.compile(pattern)
+        re.compile(form(pattern))
     except (re.error, RecursionError, OverflowError) as error:
-        raise CheckpointError(f"{path}: {key} has {pattern!r}, no regular expression: {error}.") from None
+        raise CheckpointError(f"{path}: {key} has {pattern[:60]!r}, no regular expression: {error}.") from None
 
 
 def _pattern(path: str, told: dict[str, Any], key: str) -> dict[str, Any]:
@@ -236,7 +240,7 @@ def _pattern(path: str, told: dict[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: {key} is {value!r}, not a value by pattern.")
     for pattern in value:
-        _check_expression(path, key, pattern)
+        _check_expression(path, key, pattern, ending)
     return value
 
 

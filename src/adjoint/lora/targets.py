@@ -124,9 +124,18 @@ def by_pattern(patterns: Mapping[str, Any] | None, net: Module, name: str, defau
     (4, 8)
     """
     for pattern, value in (patterns or {}).items():
-        if any(re.match(rf"(.*\.)?({pattern})$", n) for n in (hub_name(net, name), name)):
+        if any(re.match(ending(pattern), n) for n in (hub_name(net, name), name)):
             return value
     return default
+
+
+def ending(pattern: str) -> str:
+    """The expression that a pattern stands for.
+
+    >>> bool(re.match(ending("b"), "a.b")), bool(re.match(ending("b"), "ab"))
+    (True, False)
+    """
+    return rf"(.*\.)?({pattern})$"
 
 
 def check_patterns(what: str, patterns: Mapping[str, Any] | None, net: Module, names: Iterable[str]) -> None:
@@ -134,7 +143,7 @@ def check_patterns(what: str, patterns: Mapping[str, Any] | None, net: Module, n
     names = list(names)
     for pattern in patterns or {}:
         try:
-            re.compile(pattern)
+            re.compile(ending(pattern))
         except re.error as error:
             raise ValueError(f"lora.add: {what} has {pattern!r}, no regular expression: {error}.") from None
         if not any(by_pattern({pattern: True}, net, name, False) for name in names):
