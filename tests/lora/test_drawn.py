@@ -163,3 +163,37 @@ def test_a_change_walks_as_its_layer_does(fields: dict[str, Any]) -> None:
     x = rng.standard_normal((2, 3, 7, 8))
     y = layer(x)
     close(aj.lora.merge(layer)(x), y)
+
+
+class Masked(torch.nn.Module):
+    """Entries left out, the same ones every time."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        super().__init__()
+        self.mask = torch.tensor(mask)
+
+    def forward(self, x: Any) -> Any:
+        return x * self.mask if self.training else x
+
+
+class Ours(aj.nn.Module):
+    """The same here."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.register_buffer("mask", mask)
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.mask if self.training else x
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("layer", [x for x in LAYERS if x[0] != "Embedding"])
+def test_entries_are_left_out_where_pefts_are(layer: Layer, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    model, net = pair(layer, {"a": {**options(kind, 3, 5), "lora_dropout": 0.5}}, rng)
+    x = inputs(layer, 2, rng)
+    mask = 2.0 * rng.integers(0, 2, x.shape)
+    model.train().base_model.model.layer.lora_dropout["a"] = Masked(mask)
+    net.train().layer.adapters["a"].dropout = Ours(mask)
+    compared(model, net, x)
+    compared(model.eval(), net.eval(), x)
