@@ -102,12 +102,10 @@ def share(value: float) -> str:
 WEIGHTS = (
     Column("name", "weight", "The weight's name in the model."),
     Column("kind", "kind", "What it is by its name and axes: matrix, attention, embedding or kernel.", True),
-    Column("shape", "shape", "Its axes as the file has them.", True),
+    Column("shape", "shape", "Its axes as the file has them."),
     Column("dtype", "dtype", "The type of its numbers.", True),
     Column(
-        "matrix",
-        "matrix",
-        "Rows × columns m×n: the first axis by all others. A convolution is judged as its operator: see there.",
+        "matrix", "matrix", "Rows × columns m×n: the first axis by all others. Of a convolution, see operator.", True
     ),
     Column("parameters", "parameters", "How many numbers it has: m n.", True),
     Column("rank", "rank", "Directions that get through: how many singular values σ exceed the tolerance."),
