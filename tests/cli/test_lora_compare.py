@@ -19,7 +19,7 @@ from adjoint.cli.comparison import Comparison, Measure, compare
 from adjoint.cli.comparison_plot import figure
 from adjoint.cli.comparison_screen import screen
 from adjoint.lora import METHODS
-from tests.cli.lora_models import VERSE, llama
+from tests.cli.lora_models import VERSE, bert, llama
 
 STEPS = 60
 
@@ -178,6 +178,7 @@ def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (("--task", "text", "--model", model, "--data", tmp_path / "short.txt"), "fewer than a window"),
         (("--task", "text", "--model", tmp_path / "w.safetensors", "--data", tmp_path / "short.txt"), "no network"),
         (("--task", "text", "--model", model, "--data", tmp_path / "no.txt"), "no.txt"),
+        (("--task", "text", "--model", bert(tmp_path / "bert"), "--data", tmp_path / "short.txt"), "not write text"),
         (("--rank", 17), "rank 17 is above"),
     ):
         code, told = run(*words)

@@ -230,6 +230,7 @@ BAD_EXAMPLES = {
         b"text,label\nyes,0\nno,7\nno,1\n",
         "labels run from 0 to 7, but BertForSequenceClassification has 3",
     ),
+    "blank.csv": (b"text,label\nyes,0\n,1\n", "text of example 2 is empty"),
     "numbers.csv": (b"a,label\nx,1\n2,1\n", "line 2: could not convert"),
     "latin.csv": (b"text,label\n\xff,1\n", "not UTF-8"),
     "latin.jsonl": (b'{"text": "\xff", "label": 1}\n', "not UTF-8"),
@@ -272,6 +273,7 @@ def test_arrays_that_cannot_be_learned(tmp_path: Path) -> None:
         ({"x": images[:, 0], "y": np.zeros(4, int)}, "does not take"),
         ({"x": images, "y": np.array([0, 1, 2, 10])}, "has 10 classes"),
         ({"x": images[:1], "y": np.zeros(1, int)}, "too few"),
+        ({"x": np.zeros((4, 0)), "y": np.zeros(4, int)}, "no numbers"),
         ({"x": images, "y": np.array([None] * 4)}, "y"),
     ):
         np.savez(data, **arrays)
@@ -279,6 +281,14 @@ def test_arrays_that_cannot_be_learned(tmp_path: Path) -> None:
         assert code == 1, told
         assert expected in told
         assert not (tmp_path / "out").exists()
+
+
+def test_tokens_that_the_network_does_not_know(tmp_path: Path) -> None:
+    model, data = bert(tmp_path / "bert"), tmp_path / "x.npz"
+    np.savez(data, x=np.array([[1, 2], [3, 256], [4, 5]]), y=np.array([0, 1, 2]))
+    code, told = run(model, "--data", data, "--out", tmp_path / "out")
+    assert code == 1, told
+    assert "does not take int64 of shape (1, 2)" in told
 
 
 def test_what_does_not_go_together(writer: Path, verse: Path, tmp_path: Path) -> None:

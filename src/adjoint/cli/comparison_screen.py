@@ -73,6 +73,8 @@ def notes(found: Comparison) -> Iterator[str]:
         + ("right answers on" if classes else "loss in nats a token on")
         + " examples held out; off: old task, adapter switched off."
     )
+    if any(row.method == "adalora" for row in found.rows):
+        yield "learns: of adalora at first; it gives ranks up on the way."
     yield "to keep: bytes of the adapter's files, or of all weights. a step: median of steps that alternate."
     yield "memory: weights, and the most that NumPy allocates in a step beside them (tracemalloc)."
     yield (

@@ -12,10 +12,11 @@ import numpy as np
 
 from adjoint import nn
 from adjoint.cli.recipes import found, images, next_character
-from adjoint.cli.tasks import words_of
+from adjoint.cli.tasks import tokens_of
 from adjoint.cli.tuning import network
 from adjoint.data import DataError, Dataset, windows
 from adjoint.lora.placing import replace
+from adjoint.models import GPT, Llama
 from adjoint.nn.module import to
 from adjoint.ops.losses import cross_entropy
 from adjoint.optim import AdamW
@@ -101,7 +102,9 @@ def text(data: Path | None, model: Path | None, steps: int | None, seed: int) ->
             "text/tinyshakespeare.txt into the folder that ADJOINT_DATA names."
         )
     net = network(model)
-    codes = words_of(model).encode(data.read_text("utf-8"))
+    if not isinstance(net, (GPT, Llama)):
+        raise ValueError(f"lora compare: {model} holds a {type(net).__name__}, which does not write text.")
+    codes = tokens_of(model, data)
     train, rest = windows(codes, SEQ, 0.2, name=str(data))
     train = train.take(slice(0, BLOCKS))
     watched = rest.take(np.arange(0, len(rest), 2)[:128])

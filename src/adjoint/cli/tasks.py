@@ -77,8 +77,11 @@ def task(net: Any, model: Path, data: Path, seq: int, share: float, seed: int) -
         raise DataError(f"{data}: {len(rows)} examples are too few.")
     labels = np.array([label for _, label in rows], np.int64)
     if isinstance(rows[0][0], str):
-        texts = _padded([words_of(model).encode(text) for text, _ in rows], seq)
-        return _labelled(net, data, texts, labels, share, seed, masked=True)
+        words = words_of(model)
+        texts = [words.encode(text) for text, _ in rows]
+        if empty := [k for k, tokens in enumerate(texts, 1) if not len(tokens)]:
+            raise DataError(f"{data}: the text of example {empty[0]} is empty.")
+        return _labelled(net, data, _padded(texts, seq), labels, share, seed, masked=True)
     return _labelled(net, data, _shaped(net, np.array([x for x, _ in rows], "float32")), labels, share, seed)
 
 
@@ -96,18 +99,23 @@ def _language(net: Any, model: Path, data: Path, seq: int, share: float) -> Task
             f"{data} is text to go on with, and {model} holds a {type(net).__name__}, which does not write text: give "
             "examples with labels (.csv or .jsonl with text and label, .npz with x and y)."
         )
+    codes = tokens_of(model, data)
+    train, validation = windows(codes, seq, share, name=str(data))
+    known = _outputs(net, data, train.x[:1] * 0)
+    if codes.max() >= known:
+        raise ValueError(f"{model}: its tokenizer gives token {codes.max()}, but the network knows {known}.")
+    return Task(train, validation, next_character, None)
+
+
+def tokens_of(model: Path, data: Path) -> np.ndarray:
+    """A text in the tokens of a model. Raises DataError where there is none, or it is not UTF-8."""
     try:
         text = data.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{data} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#x}.") from None
     if not text.strip():
         raise DataError(f"{data} is empty: there is no text to learn from.")
-    codes = words_of(model).encode(text)
-    train, validation = windows(codes, seq, share, name=str(data))
-    known = _outputs(net, data, train.x[:1] * 0)
-    if codes.max() >= known:
-        raise ValueError(f"{model}: its tokenizer gives token {codes.max()}, but the network knows {known}.")
-    return Task(train, validation, next_character, None)
+    return words_of(model).encode(text)
 
 
 # Examples with labels
@@ -116,9 +124,12 @@ def _language(net: Any, model: Path, data: Path, seq: int, share: float) -> Task
 def _labelled(
     net: Any, data: Path, x: np.ndarray, y: np.ndarray, share: float, seed: int, masked: bool = False
 ) -> Task:
-    if len(x) < LEAST:
-        raise DataError(f"{data}: {len(x)} examples are too few.")
-    classes = _outputs(Masked(net) if masked else net, data, x[:1])
+    if len(x) < LEAST or not x.size:
+        raise DataError(
+            f"{data}: {len(x)} examples are too few." if x.size else f"{data}: its examples have no numbers."
+        )
+    largest = int(np.argmax(x.reshape(len(x), -1).max(1)))  # of tokens the one that a table may lack
+    classes = _outputs(Masked(net) if masked else net, data, x[[largest]])
     if y.min() < 0 or y.max() >= classes:
         raise DataError(
             f"{data}: labels run from {y.min()} to {y.max()}, but {type(net).__name__} has {classes} classes, numbered "
