@@ -155,6 +155,14 @@ def test_packed_bytes_and_parameters_are_counted(double: bool) -> None:
     np.testing.assert_allclose(row.sigma_max, np.linalg.norm(net[0].weight, 2), rtol=1e-5)
 
 
+def test_circuits_of_heads_are_those_of_the_unpacked_weights() -> None:
+    net = aj.quantize(aj.models.GPT(11, 8, n_layer=1, n_head=2, n_embd=16, rng=0))
+    quantized = aj.inspect(net, cache=False).circuits
+    plain = aj.inspect(dequantize(net), cache=False).circuits
+    assert len(quantized) == 4
+    assert quantized == plain
+
+
 def test_a_whole_gpt_stays_below_0_52_bytes_a_parameter() -> None:
     with nn.init.only_shapes():
         net = aj.models.GPT(50_257)

@@ -96,8 +96,10 @@ def _weight(module: Any, part: str) -> Any:
     if at is None:
         return None
     turned = type(at).__name__ == "Conv1D"
-    weight = at if part.endswith("_weight") else getattr(at, "weight", None)
-    if weight is None or len(getattr(weight, "shape", ())) != 2 or type(weight).__name__ == "ShapeArray":
+    own = "packed" if "packed" in getattr(at, "__dict__", ()) else "weight"  # a quantized one stays so until it is read
+    weight = at if part.endswith("_weight") else getattr(at, own, None)
+    stored = getattr(weight, "codes", weight)
+    if weight is None or len(getattr(weight, "shape", ())) != 2 or type(stored).__name__ == "ShapeArray":
         return None
     return weight.T if turned else weight
 
@@ -125,8 +127,12 @@ def _heads(name: str, module: Any, weights: list[Any], split: Callable[..., Four
         return f"{count} heads of width {width} do not fit weights of {', '.join(map(str, rows))} rows"
     return Heads(
         name, count, groups, width, str(weights[0].dtype).removeprefix("torch."),
-        lambda: split([to_numpy(x) for x in weights], count), _left_out(module),
+        lambda: split([_numbers(x) for x in weights], count), _left_out(module),
     )  # fmt: skip
+
+
+def _numbers(x: Any) -> np.ndarray:
+    return to_numpy(x.dequantize() if getattr(x, "packed_parameters", 0) else x)
 
 
 def _told(module: Any, names: tuple[str, ...]) -> int | None:

@@ -14,7 +14,8 @@ from adjoint.quantization.packing import Quantized
 class QuantizedLinear(Linear):
     """y = x Wᵀ + b with W packed: no array of W's size is ever made, and W has no gradient; b is as in `Linear`.
 
-    W is unpacked a panel at a time in forward and backward pass; the product has the dtype of x.
+    W is unpacked a panel at a time in forward and backward pass; the product has the dtype of x. `weight` is all of it,
+    unpacked anew at every use: merging, and the norms of DoRA's rows, take it.
 
     >>> import numpy as np, adjoint as aj
     >>> layer = aj.quantize(aj.nn.Linear(64, 32, rng=0), "nf4")
@@ -31,7 +32,7 @@ class QuantizedLinear(Linear):
 
     @property
     def weight(self) -> Array:
-        """The weight that is stored, in float32: unpacked anew at every use."""
+        """The weight that is stored, in float32."""
         return self.packed.dequantize()
 
     def __setattr__(self, name: str, value: Any) -> None:
