@@ -157,20 +157,28 @@ def quantized_graph(path: Path) -> dict[str, np.ndarray]:
         h.make_node("QLinearMatMul", ["q", "s", "z", "b", "b_scale", "b_zero", "s", "z"], ["r"]),
         h.make_node("DequantizeLinear", ["r", "s", "z"], ["out"]),
         h.make_node("MatMulInteger", ["q", "u"], ["v"]),
+        h.make_node("QuantizeLinear", ["x", "s", "z"], ["k"]),
+        h.make_node("QLinearConv", ["k", "s", "z", "w", "w_scale", "w_zero", "s", "z"], ["c"], strides=[1, 2]),
     ]
     floats, ints = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
     graph = h.make_graph(
         nodes,
         "g",
         [h.make_tensor_value_info("x", floats, [1, 4, 9, 9])],
-        [h.make_tensor_value_info("out", floats, None), h.make_tensor_value_info("v", ints, None)],
+        [
+            h.make_tensor_value_info("out", floats, None),
+            h.make_tensor_value_info("v", ints, None),
+            h.make_tensor_value_info("c", onnx.TensorProto.INT8, None),
+        ],
         [onnx.numpy_helper.from_array(np.asarray(x), name) for name, x in arrays.items()],
     )
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9), path)
+    kernel = (w.astype(float) - np.arange(6).reshape(6, 1, 1, 1)) * arrays["w_scale"].reshape(6, 1, 1, 1)
     return {
-        "conv.weight": (w.astype(float) - np.arange(6).reshape(6, 1, 1, 1)) * arrays["w_scale"].reshape(6, 1, 1, 1),
+        "conv.weight": kernel,
         "fc.weight": m.astype(float) * 0.02,
         "r.weight": (b.astype(float) - 1.0) * arrays["b_scale"],
+        "c.weight": kernel,
     }
 
 
@@ -186,6 +194,7 @@ def test_integers_whose_file_tells_their_scales_are_unpacked(tmp_path: Path) -> 
     conv: Row = report.row("conv.weight")
     assert conv.torus == (32, 32)
     assert conv.operator == (6 * 256, 4 * 1024)
+    assert report.row("c.weight").operator == (6 * 512, 4 * 1024)
     assert report.skipped["v.weight"] == "int8: integers; if it is quantized, its scales are not known"
-    assert report.dtypes["int8"] == 6 * 4 * 9 + 30 + 35 + 30
+    assert report.dtypes["int8"] == 2 * 6 * 4 * 9 + 30 + 35 + 30
     assert np.allclose(report.layer("fc.weight").dense(), meant["fc.weight"], atol=1e-6)

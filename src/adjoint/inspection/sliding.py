@@ -79,12 +79,13 @@ def of_graph(model: Any, stored: Mapping[str, Any]) -> dict[str, Sliding]:
     """Those of a graph's kernels, learned or `stored` as integers, by name; nothing for other modules."""
     found: dict[str, Sliding] = {}
     for step, _ in model.plan.steps if isinstance(model, Graph) else ():
-        takes = str(step.args[1]) if len(step.args) > 1 and isinstance(step.args[1], Value) else ""
-        for name in (takes, f"{step.outputs[0]}.weight"):
-            shape = tuple(getattr(stored.get(name, model.__dict__.get(name)), "shape", ()))
-            made = _of_onnx(step.call, shape) or _of_aten(step, shape)
-            if made is not None:
-                found[name] = made
+        name = f"{step.outputs[0]}.weight"  # of what is stored as integers for a step alone
+        if getattr(step.call, "op", "") != "QLinearConv":
+            name = str(step.args[1]) if len(step.args) > 1 and isinstance(step.args[1], Value) else ""
+        shape = tuple(getattr(stored.get(name, model.__dict__.get(name)), "shape", ()))
+        made = _of_onnx(step.call, shape) or _of_aten(step, shape)
+        if made is not None:
+            found[name] = made
     return found
 
 
