@@ -138,6 +138,19 @@ def test_merging_a_hundred_times_does_not_drift(options: dict[str, Any]) -> None
     assert before.keys() == after.keys()
 
 
+def test_merged_adapters_do_not_learn() -> None:
+    net = network(name="a")
+    net = randomized(aj.lora.add(net, 2, name="b", rng=1), "b")
+    aj.lora.use(net, {"a": 1.0, "b": 1.0})
+    net[0].adapters["b"].freeze()
+    learning = {n for n, g in aj.grad(lambda n: aj.sum(n(X)))(net).named_arrays() if g is not None}
+    with pytest.raises(TypeError, match="no floating array to differentiate"):
+        aj.grad(lambda n: aj.sum(n(X)))(aj.lora.merge(net))
+    grads = aj.grad(lambda n: aj.sum(n(X)))(aj.lora.unmerge(net))
+    assert {n for n, g in grads.named_arrays() if g is not None} == learning
+    assert not any(name.startswith("0.adapters.b") for name in learning)
+
+
 def test_removing_after_merging_leaves_a_plain_network() -> None:
     net = network()
     value = net(X)

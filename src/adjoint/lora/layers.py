@@ -23,7 +23,8 @@ class Adapted(Module):
     """A layer and its adapters: base_layer(x) + s (x Aᵀ) Bᵀ, where B A is never formed, for every adapter in use.
 
     `use` are (name, weight) of the adapters in use; `merged` those that the base layer's weight already holds, as long
-    as the weight before stands in the buffer `original`. Other attributes, such as `in_features`, are the base layer's.
+    as the weight before stands in the buffer `original` and those that would learn are `resting`. Other attributes,
+    such as `in_features`, are the base layer's.
 
     >>> import numpy as np, adjoint as aj
     >>> layer = aj.lora.add(aj.nn.Linear(3, 4, rng=0), rank=2, rng=0)
@@ -38,6 +39,7 @@ class Adapted(Module):
         self.adapters: dict[str, Any] = {}
         self.use: tuple[tuple[str, float], ...] = ()
         self.merged: tuple[tuple[str, float], ...] = ()
+        self.resting: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         base = self.__dict__.get("base_layer")

@@ -99,9 +99,9 @@ def merge(net: M) -> M:
     """Put the adapters in use into the base weights, W + s B A, so that a call costs no more; returns the network.
 
     The weights before are kept (as buffers that no file has), and `unmerge` puts them back to the bit, however often.
-    Tied weights part; adapters do not learn while they are merged. `remove` after it leaves a plain network with the
-    merged weights. Raises ValueError where adapters are merged already, or a weight is no array of numbers, such as a
-    quantized one.
+    Tied weights part, and adapters are frozen until they are taken out again. `remove` after it leaves a plain network
+    with the merged weights. Raises ValueError where adapters are merged already, or a weight is no array of numbers,
+    such as a quantized one.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.lora.add(aj.nn.MLP((2, 3, 1), rng=0), rank=1, init="gaussian", rng=0)
@@ -124,6 +124,9 @@ def merge(net: M) -> M:
         layer.register_buffer("original", layer.base_layer.weight, persistent=False)
         layer.hold(W)
         layer.merged = layer.use
+        layer.resting = tuple(name for name, _ in layer.use if not layer.adapters[name]._frozen)
+        for name in layer.resting:
+            layer.adapters[name].freeze()
     return net
 
 
@@ -147,6 +150,9 @@ def _forget(layer: Adapted) -> None:
     del layer.original
     layer.__dict__["_buffers"] = {k: v for k, v in layer._buffers.items() if k != "original"}
     layer.merged = ()
+    for name in layer.resting:
+        layer.adapters[name].unfreeze()
+    layer.resting = ()
 
 
 def remove(net: Any, name: str | None = None) -> Any:
