@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import adjoint as aj
+from adjoint import arrays as xp
+from adjoint.inspection import multiplied
 
 nn = aj.nn
 
@@ -93,6 +95,34 @@ def test_a_convolution_by_patches_as_pytorch_unfolds_them(options: dict[str, Any
     kernel = np.linalg.svd(W)[2][6:]
     assert (found.rows, found.of, found.shape, found.nullity) == (len(X), "patch", (6, 24), 18)
     close(found.share, np.sum((X @ kernel.T) ** 2) / np.sum(X**2))
+
+
+def test_many_rows_take_no_more_memory_than_their_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = nn.Conv2d(2, 3, 3, dtype="float64", rng=0), np.random.default_rng(0).random((20, 2, 6, 6))
+    expected = inspected(layer, x)
+    monkeypatch.setattr(multiplied, "TOGETHER", 1)
+    found = inspected(layer, x)
+    assert found.rows == expected.rows == 320
+    close(found.share, expected.share)
+    close(found.energies, expected.energies)
+    close(found.gains, expected.gains)
+    close(np.abs(np.sum(found.directions * expected.directions, axis=1)), np.ones(len(found.directions)), 1e-8)
+    rows = multiplied.Rows(4)
+    for _ in range(9):
+        rows.add(np.random.default_rng(0).random((5, 4)))
+        assert sum(map(len, rows.held)) <= 8
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of the logarithm
+def test_what_is_not_finite_has_no_directions() -> None:
+    class Logarithm(nn.Module):
+        def __call__(self, x: Any) -> Any:
+            return xp.log(x)
+
+    net = nn.Sequential(Logarithm(), nn.Linear(3, 2, dtype="float64", rng=0))
+    report = aj.inspect(net, -np.ones((4, 3)), cache=False, progress=False)
+    with pytest.raises(aj.SpectrumError, match=r"what 1 \(Linear\) is given at the sample is not finite"):
+        report.unseen("1")
 
 
 def test_a_layer_that_is_the_same_everywhere_by_whole_examples() -> None:

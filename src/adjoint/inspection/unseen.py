@@ -9,25 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array
-from adjoint.inspection.layers import blocks, same
+from adjoint.inspection.multiplied import Rows, parts, product
 from adjoint.inspection.row import plain
 from adjoint.inspection.sample import Sample
 from adjoint.inspection.watching import Call, calls
 from adjoint.inspection.weight import tolerance as usual
-from adjoint.maps.algebra import Composition, Kronecker
-from adjoint.maps.base import LinearMap
-from adjoint.maps.convolution import Convolution
-from adjoint.maps.elementary import Identity
-from adjoint.maps.flat import epsilon, to_numpy
-from adjoint.maps.layout import Reshape
-from adjoint.maps.matrices import Dense, RightProduct
 from adjoint.maps.spectra.spectrum import Spectrum
-from adjoint.program import Door
-from adjoint.transforms import jacobian
 
-OPENED = 1 << 22  # numbers of a matrix that is formed for an example as a whole
 NOTHING = 1e-13  # share of the energy below which a direction is rounding
 
 
@@ -97,12 +85,16 @@ def unseen(sample: Sample, name: str, tolerance: float | None = None) -> Unseen:
         known = list(dict.fromkeys(call.name for call in seen))
         near = ", ".join(difflib.get_close_matches(name, known, 3) or known[:3]) or "none"
         raise KeyError(f"unseen: no layer {name!r} maps floating numbers to others at this sample, only {near} …")
-    found = [_multiplied(call) for call in chosen]
-    (W, eps, of), X = found[0][:3], np.concatenate([rows for *_, rows in found])
-    return _told(chosen[0], W, eps, of, X, tolerance)
+    W, eps, of, _ = product(chosen[0])
+    rows = Rows(W.shape[1])
+    for call in chosen:
+        for part in parts(call, product(call)):
+            rows.add(part)
+    return _told(chosen[0], W, eps, of, rows, tolerance)
 
 
-def _told(call: Call, W: np.ndarray, eps: float, of: str, X: np.ndarray, tolerance: float | None) -> Unseen:
+def _told(call: Call, W: np.ndarray, eps: float, of: str, rows: Rows, tolerance: float | None) -> Unseen:
+    X = rows.folded()
     _, s, vh = np.linalg.svd(W, full_matrices=False)
     limit = usual(Spectrum(W.shape, eps, s)) if tolerance is None else tolerance
     reached = vh[s > limit]
@@ -114,8 +106,9 @@ def _told(call: Call, W: np.ndarray, eps: float, of: str, X: np.ndarray, toleran
     hidden = 1.0 - np.sum((principal @ reached.T) ** 2, axis=1)
     share = float(np.sum(lost**2)) / energy if energy else math.nan
     return Unseen(
-        call.name, call.kind, of, len(X), W.shape, len(reached), limit, norm, share if share > NOTHING else 0.0 * share,
-        directions, energies, principal, spread, gains, np.maximum(hidden, 0.0),
+        call.name, call.kind, of, rows.count, W.shape, len(reached), limit, norm,
+        share if share > NOTHING else 0.0 * share, directions, energies, principal, spread, gains,
+        np.maximum(hidden, 0.0),
     )  # fmt: skip
 
 
@@ -131,63 +124,3 @@ def _principal(X: np.ndarray, energy: float, most: int) -> tuple[np.ndarray, np.
     kept = min(int(np.sum(shares > NOTHING)), most)
     signs = np.sign(directions[np.arange(kept), np.argmax(np.abs(directions[:kept]), axis=1)]) if kept else np.ones(0)
     return shares[:kept], directions[:kept] * signs[:, None]
-
-
-def _multiplied(call: Call) -> tuple[np.ndarray, float, str, np.ndarray]:
-    """(W, its spacing at 1, what a row is, the rows) of a call, in float64."""
-    x = call.input
-    whole = jacobian(call.function, x[:1] if call.alone else x)
-    known = _by_structure(whole, x)
-    if known is None:
-        W, of, rows = _whole(call, whole), "example", xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-    else:
-        W, of, rows = known
-    return to_numpy(W).astype(np.float64), epsilon(whole), of, to_numpy(rows).astype(np.float64)
-
-
-def _by_structure(J: LinearMap, x: Array) -> tuple[Array, str, Array] | None:
-    """The matrix that multiplies every position or patch, and these; None where the map is no such product."""
-    if isinstance(J, Door):
-        J = J.verified()
-    parts = [part for part in (J.maps if isinstance(J, Composition) else (J,)) if not isinstance(part, Reshape)]
-    if len(parts) != 1:
-        return None
-    inner = parts[0]
-    if isinstance(inner, Kronecker) and isinstance(inner.left, Identity):
-        inner = inner.right
-    if isinstance(inner, Dense):
-        return inner.weight, "position", xp.reshape(x, (-1, inner.in_shape[0]))
-    if isinstance(inner, RightProduct):
-        return inner.right.mT, "position", xp.reshape(x, (-1, inner.right.shape[0]))
-    if isinstance(inner, Convolution):
-        columns = inner.im2col(xp.reshape(x, (-1, *inner.in_shape)))
-        return _kernel(inner), "patch", xp.reshape(xp.swapaxes(columns, -1, -2), (-1, columns.shape[-2]))
-    return None
-
-
-def _kernel(A: Convolution) -> Array:
-    """The matrix (O, C·∏kernel) that multiplies a patch, with zeros where a group sees nothing."""
-    weight = to_numpy(A.weight).reshape(A.weight.shape[0], -1)
-    rows, columns = weight.shape[0] // A.groups, weight.shape[1]
-    W = np.zeros((weight.shape[0], columns * A.groups), weight.dtype)
-    for g in range(A.groups):
-        W[g * rows : (g + 1) * rows, g * columns : (g + 1) * columns] = weight[g * rows : (g + 1) * rows]
-    return W
-
-
-def _whole(call: Call, whole: LinearMap) -> Array:
-    """The matrix of a layer that is the same at every example."""
-    n = call.input.shape[0]
-    lead = 1 if call.alone else n
-    if whole.shape[0] // lead * (whole.shape[1] // lead) > OPENED:
-        raise ValueError(f"unseen: {call.name} ({call.kind}) is no product with a matrix, and too large to form one.")
-    if call.alone:
-        maps: list[LinearMap] = [jacobian(call.function, call.input[i : i + 1]) for i in range(min(n, 3))]
-    else:
-        maps = [*blocks(whole, call.input)[:3]]
-    if not same(maps):
-        raise ValueError(
-            f"unseen: {call.name} ({call.kind}) is another map at every example, so that it sees something else "
-            "of each: ask for a layer with a weight; `layers` of the report tells what each hides."
-        )
-    return maps[0].matrix()
