@@ -179,7 +179,7 @@ def _working(part: Part) -> int:
         return of_heads.working_bytes(part)
     kernel = kernels.working_bytes(part.shape, part.sliding) if part.sliding else 0
     m, n = part.matrix
-    stored = 8 * m * n  # the weight as it comes back from fewer bits, and what is compared with it
+    stored = 2 * m * n  # its codes, of which pieces are compared with it
     return max(kernel, stored, working_bytes(m, n, part.numbers))
 
 

@@ -20,7 +20,7 @@ def errors(array: np.ndarray) -> dict[str, float]:
     from adjoint.quantization import quantize
 
     x = array.reshape(len(array), -1)
-    top = float(np.abs(x).max(initial=0.0))
+    top = max(float(np.max(x)), -float(np.min(x)))
     if not top:
         return dict.fromkeys(FORMATS, 0.0)
     # of size 1, which changes no code: so that squares neither overflow nor vanish
