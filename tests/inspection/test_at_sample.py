@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -364,6 +364,27 @@ def test_a_layer_used_twice_and_a_module_that_gives_a_tuple() -> None:
     assert "shared Linear (call 2)" in str(found)
 
 
+def test_a_named_tuple_stays_one() -> None:
+    class Both(NamedTuple):
+        y: Any
+        x: Any
+
+    class Named(nn.Module):
+        def __call__(self, x: Any) -> Both:
+            return Both(xp.tanh(x), x)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.named = Named()
+
+        def __call__(self, x: Any) -> Any:
+            return self.named(x).y
+
+    x = inputs(3, 4)
+    (block,) = look(Net(), x).flow
+    np.testing.assert_allclose(block.norm, np.median((1 - np.tanh(x) ** 2).max(axis=1)), rtol=1e-10)
+
+
 def test_an_output_of_several_arrays_flows_back_from_all() -> None:
     class Heads(nn.Module):
         def __init__(self) -> None:
@@ -414,7 +435,7 @@ def test_other_arguments_that_go_with_the_examples_stay_beside_them() -> None:
             return self.gated(x, xp.tanh(x))
 
     x = inputs(3, 4)
-    (layer,) = look(Net(), x).layers
+    (layer,) = look(Net(), np.concatenate([x, inputs(5, 4, seed=1)]), points=3).layers
     np.testing.assert_allclose(layer.svdvals, np.median(-np.sort(-np.abs(np.tanh(x)), axis=1), axis=0), rtol=1e-12)
 
 

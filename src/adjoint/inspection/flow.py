@@ -72,7 +72,7 @@ def depths(net: Module, x: Array, points: int) -> Iterator[list[Located]]:
         for i in range(x.shape[0]):
             yield [at for at, _ in _jacobians(net, x[i : i + 1])]
     else:
-        parted = [[(*at[:4], block) for block in blocks(at[4], here)] for at, here in _jacobians(net, x)]
+        parted = [[(*at[:4], block) for block in blocks(at[4], here, x.shape[0])] for at, here in _jacobians(net, x)]
         yield from map(list, zip(*parted, strict=True))
 
 

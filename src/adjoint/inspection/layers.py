@@ -69,7 +69,7 @@ def layer(
         whole = maps[0]
     else:
         whole = jacobian(f, inputs)
-        maps = [*blocks(whole, inputs)[:points]]
+        maps = [*blocks(whole, inputs, points)]
     affine = len(maps) > 1 and same(maps)
     if affine:
         del maps[1:]
@@ -104,12 +104,12 @@ class Mixed(ShapeError):
     """What comes out for one example depends on others: there is no Jacobian of each."""
 
 
-def blocks(J: LinearMap, x: Array) -> list[Dense]:
-    """The Jacobian of each example, from that of a function of all examples x (n, *in_shape); raises `Mixed`.
+def blocks(J: LinearMap, x: Array, points: int) -> list[Dense]:
+    """The Jacobians of the first examples, from that of a function of all x (n, *in_shape); raises `Mixed`.
 
     >>> from adjoint.maps import Diagonal
     >>> x = np.array([[1.0, 3.0], [2.0, 0.5]])
-    >>> [block.weight.tolist() for block in blocks(Diagonal(x), x)]
+    >>> [block.weight.tolist() for block in blocks(Diagonal(x), x, 2)]
     [[[1.0, 0.0], [0.0, 3.0]], [[2.0, 0.0], [0.0, 0.5]]]
     """
     n = x.shape[0]
@@ -121,7 +121,7 @@ def blocks(J: LinearMap, x: Array) -> list[Dense]:
     found = []
     for k in range(0, few, at_once):
         units = np.broadcast_to(np.eye(few)[k : k + at_once, None], (min(at_once, few - k), n, few))
-        found.append(direction(J, units.reshape(len(units), -1)).reshape(len(units), n, -1))
+        found.append(direction(J, units.reshape(len(units), -1)).reshape(len(units), n, -1)[:, :points].copy())
     each = np.concatenate(found).transpose((1, 2, 0) if direction is push else (1, 0, 2))
     return [Dense(xp.asarray(x, np.ascontiguousarray(matrix), x.dtype)) for matrix in each]
 

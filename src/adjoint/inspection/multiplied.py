@@ -130,7 +130,7 @@ def _whole(call: Call, whole: LinearMap) -> Array:
     if call.alone:
         maps: list[LinearMap] = [jacobian(call.function, call.input[i : i + 1]) for i in range(min(n, 3))]
     else:
-        maps = [*blocks(whole, call.input)[:3]]
+        maps = [*blocks(whole, call.input, 3)]
     if not same(maps):
         raise ValueError(
             f"unseen: {call.name} ({call.kind}) is another map at every example, so that it sees something else "

@@ -52,6 +52,7 @@ class AtSample:
             self.target = None if loss is None else target[: self.x.shape[0]]
         with np.errstate(all="ignore"):  # what is not finite is told
             self.output, self.seen = calls(whole, self.x)
+            self.few = self._few()
         self.findings: tuple[Finding, ...] = ()
         self.layers: list[Layer] = []
         self.network: Layer | None = None
@@ -60,6 +61,15 @@ class AtSample:
         self.by_example: list[list[Located]] = []
         self.complete = True
         self._choose()
+
+    def _few(self) -> dict[tuple[str, int], Call]:
+        """The calls that no example passes by itself, with no more examples than are opened."""
+        together = {(call.name, call.nth) for call in self.seen if not call.alone}
+        few = taken("inspect", self.net, self.x, self.points)
+        if not together or few.shape[0] == self.x.shape[0]:
+            return {}
+        found = {(call.name, call.nth): call for call in calls(self.net, few)[1]}
+        return {place: call for place, call in found.items() if place in together}
 
     def _choose(self) -> None:
         """What can be examined, and what not and why."""
@@ -104,6 +114,7 @@ class AtSample:
                 self.blocks.insert(0, block(self.passage, k))
                 yield self.costs["flow"] / len(chosen)
         for call in self.small:
+            call = self.few.get((call.name, call.nth), call)
             count = count_parameters(call.module)
             try:
                 found = layer(

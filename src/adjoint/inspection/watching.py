@@ -85,8 +85,7 @@ class Call:
 
     `input` is the first of its arguments that is an array of floating numbers, `function` the module as a function of
     that one, the others held; `alone` says that an example may pass by itself: neither a program nor another argument
-    fixes how many do.
-    `output` is what it gives, of a tuple or list the first part.
+    fixes how many do. `output` is what it gives, of a tuple or list the first part.
 
     `place`: which argument that is. `nth`: its number among the calls of that name, from 0. `level`: how many modules
     it is inside of. `finished`: its place in the order in which calls ended.
@@ -182,4 +181,6 @@ def sole(y: Any) -> Any:
 
 def replaced(y: Any, h: Any) -> Any:
     """The same with another first part."""
-    return type(y)([h, *y[1:]]) if isinstance(y, (tuple, list)) and y else h
+    if not isinstance(y, (tuple, list)) or not y:
+        return h
+    return type(y)(h, *y[1:]) if hasattr(y, "_fields") else type(y)([h, *y[1:]])
