@@ -78,13 +78,13 @@ def notes(found: Comparison) -> Iterator[str]:
     yield "to keep: bytes of the adapter's files, or of all weights. a step: median of steps that alternate."
     yield "memory: weights, and the most that NumPy allocates in a step beside them (tracemalloc)."
     yield (
-        f"lr: the best of {', '.join(f'{lr:g}' for lr in found.rows[0].tried)} by loss on other examples, the same for "
-        "all; seeds and order are the same, too."
+        f"lr: the best of {', '.join(f'{lr:g}' for lr in found.rows[0].tried)} on other examples; seed and "
+        "order are the same for all."
     )
     if classes:
         yield f"One seed: differences of less than {found.chance:.1%} on the new task may be chance."
     if edges := [row.method for row in found.rows if row.lr == max(row.tried)]:
-        yield f"The best rate of {', '.join(edges)} is the largest that was tried: a larger one may be better."
+        yield f"The best rate of {', '.join(edges)} is the largest tried: a larger one may be better."
 
 
 def _training(found: Comparison) -> str:

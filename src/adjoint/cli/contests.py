@@ -26,7 +26,8 @@ from adjoint.training.metrics import accuracy
 SPLIT = 5  # digits below it are the old task, the others the new one
 WIDTH = 512
 EXAMPLES, WATCHED = 2_000, 1_000  # of the new digits, to learn from and to choose a learning rate by
-SEQ, BLOCKS, STORIES = 128, 1_000, 32  # tokens in a block; blocks to learn from; sequences of the old task
+SEQ, STORIES = 128, 32  # tokens in a block; blocks of the old task
+BLOCKS, BLOCKS_WATCHED, BLOCKS_TESTED = 1_000, 32, 128  # to learn from, to choose a learning rate by, to judge by
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def text(data: Path | None, model: Path | None, steps: int | None, seed: int) ->
     codes = tokens_of(model, data)
     train, rest = windows(codes, SEQ, 0.2, name=str(data))
     train = train.take(slice(0, BLOCKS))
-    watched = rest.take(np.arange(0, len(rest), 2)[:128])
-    tested = rest.take(np.arange(1, len(rest), 2)[:256])
+    watched = rest.take(np.arange(0, len(rest), 2)[:BLOCKS_WATCHED])
+    tested = rest.take(np.arange(1, len(rest), 2)[:BLOCKS_TESTED])
     start = np.repeat(codes[None, :1], STORIES, 0)
     written = np.asarray(net.generate(start, SEQ, temperature=1.0, key=seed))
     told = {
@@ -117,6 +118,6 @@ def text(data: Path | None, model: Path | None, steps: int | None, seed: int) ->
         "old task": f"{STORIES} stories that the network wrote before",
     }
     return Contest(
-        net, train, watched, tested, Dataset(written[:, :-1], written[:, 1:]), told, (1e-3, 3e-3, 1e-2),
-        steps or 100, 8, loss=next_character, metric=None,
+        net, train, watched, tested, Dataset(written[:, :-1], written[:, 1:]), told, (1e-3, 3e-3, 1e-2, 3e-2),
+        steps or 80, 8, loss=next_character, metric=None,
     )  # fmt: skip
