@@ -110,8 +110,8 @@ class Report:
     def layer(self, name: str) -> Dense:
         """A weight as a linear map, for its kernel, image and all else; floats of less than 32 bits as float32.
 
-        It is the matrix of the first axis by all others, a convolution's kernel reshaped, read anew; the name may be the layer's, too. Raises KeyError
-        for a name without a weight.
+        It is the matrix of the first axis by all others, of a convolution what takes a patch to an output; read anew.
+        The name may be the layer's, too. Raises KeyError for a name without a weight.
         """
         source = (
             self.sources.get(name)
