@@ -25,7 +25,13 @@ METHODS = ("full", "lora", "dora", "adalora", "qlora")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network of which the right part learns, and what `aj.fit` takes with it."""
+    """A network of which the right part learns, and what `aj.fit` takes with it.
+
+    >>> import adjoint as aj
+    >>> ready = aj.lora.prepare(aj.nn.MLP((64, 10)), "full")
+    >>> ready.learning, ready.penalty
+    (650, None)
+    """
 
     net: Any
     optimizer: Callable[[Any], Any]
@@ -33,12 +39,7 @@ class Prepared:
 
     @property
     def learning(self) -> int:
-        """How many numbers learn.
-
-        >>> import adjoint as aj
-        >>> aj.lora.prepare(aj.nn.MLP((64, 10)), "lora", rank=2).learning
-        148
-        """
+        """How many numbers learn."""
         return sum(int(np.prod(x.shape)) for x in Structure(self.net).own())
 
 
