@@ -112,7 +112,8 @@ def _encoded(x: np.ndarray, name: str, cut: Layout) -> tuple[np.ndarray, np.ndar
         elif name == "dynamic8":
             kernels.levels8(part, cut.block, table(), own, absmax[scale])
         else:
-            kernels.levels4(part, cut.block, *between(name), own, absmax[scale])
+            bounds, order = between(name)
+            kernels.levels4(part, cut.block, tuple(bounds), order, own, absmax[scale])
 
     parts(some, lines, max(1, GRAIN // line))
     return codes, absmax, zeros if form.affine else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from adjoint.arrays.quantized import NESTED, format_named, scales, unpacked
 from adjoint.errors import ShapeError
 from adjoint.nn.module import Module
 from adjoint.quantization import encoding
+
+PANEL = 1 << 17  # entries that are compared at a time: a core's cache has room for them
 
 
 class Quantized(Module):
@@ -84,17 +87,22 @@ class Quantized(Module):
             every = unpacked(self, 0, self.size, scales(self, self.codes))
             return xp.astype(xp.reshape(every, self.shape), dtype)
         out = np.empty(self.size, np.float32)
-        self._unpack(0, out)
+        self._unpacking()(0, out)
         return xp.astype(out.reshape(self.shape), dtype)
 
-    def _unpack(self, start: int, out: np.ndarray) -> None:
-        """Write entries from `start` on, whole lines or part of the only one, where the codes are in NumPy."""
+    def _unpacking(self) -> Callable[[int, np.ndarray], None]:
+        """Writes entries from a place on into an array, whole lines or part of the only one; the codes in NumPy."""
+        if self.size < COMPILED:
+            known = scales(self, self.codes)
+
+            def plain(start: int, out: np.ndarray) -> None:
+                out[:] = unpacked(self, start, start + out.size, known)
+
+            return plain
         from adjoint.arrays.numpy.quantized import unpacking
 
-        if out.size < COMPILED:
-            out[:] = unpacked(self, start, start + out.size, scales(self, self.codes))
-        else:
-            unpacking(self)(start, out[None])
+        unpack = unpacking(self)
+        return lambda start, out: unpack(start, out[None])
 
     def bound(self) -> float:
         """The most that an entry may differ from the one it stands for: scale times half the widest gap of the levels.
@@ -130,15 +138,15 @@ class Quantized(Module):
         if x.shape != self.shape:
             raise ShapeError(f"error: the array is {x.shape}, what it is compared with {self.shape}.")
         line = self.width if format_named(self.format).affine else 1
-        step = max(1, encoding.PIECE // max(1, line)) * line
+        step = max(1, PANEL // max(1, line)) * line
+        unpack, apart = own._unpacking(), _apart(self.size)
         lost = total = 0.0
         for start in range(0, self.size, max(1, step)):
-            part = x.reshape(-1)[start : start + step].astype(np.float64)
+            part = x.reshape(-1)[start : start + step]
             found = np.empty(part.size, np.float32)
-            own._unpack(start, found)
-            total += float(part @ part)
-            part -= found
-            lost += float(part @ part)
+            unpack(start, found)
+            off, whole = apart(part, found)
+            lost, total = lost + off, total + whole
         return (lost / total) ** 0.5 if total else 0.0
 
     def __repr__(self) -> str:
@@ -164,6 +172,15 @@ def array(x: Array, format: str = "nf4", block: int | None = None, double: bool 
     if home.__name__ != "adjoint.arrays.numpy":
         arrays = {k: value if value is None else xp.asarray(x, value, value.dtype) for k, value in arrays.items()}
     return Quantized(format, shape, cut.block, **arrays)
+
+
+def _apart(size: int) -> Callable[[np.ndarray, np.ndarray], tuple[float, float]]:
+    """(x, y) to (Σ (x - y)², Σ x²), compiled for arrays that repay it."""
+    if size < COMPILED:
+        return lambda x, y: (float(np.sum((x.astype(np.float64) - y) ** 2)), float(np.sum(x.astype(np.float64) ** 2)))
+    from adjoint.arrays.numpy.quantized_kernels import apart
+
+    return lambda x, y: apart(x if x.dtype.char in "fd" else x.astype(np.float32), y)
 
 
 def _half_gap(name: str) -> float:

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.kernels import kernel, summing
 
 LEAST = np.float32(1e-38)  # below it a scale's inverse would be infinite; bitsandbytes' own
+
+
+@numba.njit(fastmath={"nnan", "nsz"}, error_model="numpy")
+def ends(x):  # type: ignore[no-untyped-def]
+    """The least and the largest of the entries and 0."""
+    a = b = c = d = e = f = g = h = np.float32(0.0)  # one waits for the one before it: four of each take turns
+    whole = x.size // 4 * 4
+    for j in range(0, whole, 4):
+        a, b, c, d = min(a, x[j]), min(b, x[j + 1]), min(c, x[j + 2]), min(d, x[j + 3])
+        e, f, g, h = max(e, x[j]), max(f, x[j + 1]), max(g, x[j + 2]), max(h, x[j + 3])
+    for j in range(whole, x.size):
+        a, e = min(a, x[j]), max(e, x[j])
+    return min(min(a, b), min(c, d)), max(max(e, f), max(g, h))
+
+
+@kernel
+def above(x, factor, bounds, codes):  # type: ignore[no-untyped-def]
+    """How many of the 15 bounds each entry of x, times a factor, is above."""
+    a, b, c, d, e, f, g, h, i, j, k, l, m, n, o = bounds  # one by one, for whole vectors of entries
+    for t in range(x.size):
+        v = x[t] * factor
+        low = np.uint8(v > a) + np.uint8(v > b) + np.uint8(v > c) + np.uint8(v > d) + np.uint8(v > e)
+        mid = np.uint8(v > f) + np.uint8(v > g) + np.uint8(v > h) + np.uint8(v > i) + np.uint8(v > j)
+        codes[t] = low + mid + np.uint8(v > k) + np.uint8(v > l) + np.uint8(v > m) + np.uint8(v > n) + np.uint8(v > o)
 
 
 @kernel
@@ -14,22 +39,18 @@ def levels4(x, block, bounds, order, codes, absmax):  # type: ignore[no-untyped-
     """The code of the nearest of 16 levels for each entry over the largest of its block, and these largest ones."""
     one = np.float32(1.0)
     for b in range(absmax.size):
-        start, stop = b * block, min((b + 1) * block, x.size)
-        top = np.float32(0.0)
-        for i in range(start, stop):
-            top = max(top, abs(x[i]))
-        partial = stop - start < block
+        part, own = x[b * block : (b + 1) * block], codes[b * block : (b + 1) * block]
+        low, high = ends(part)
+        top = max(-low, high)
         held = max(top, LEAST)
-        absmax[b] = held if partial else top
-        inverse = one / held
-        for i in range(start, stop):
-            v = x[i] / held if partial else x[i] * inverse
-            v = min(max(v, -one), one)
-            c = 8 if v > bounds[7] else 0
-            c += 4 if v > bounds[c + 3] else 0
-            c += 2 if v > bounds[c + 1] else 0
-            c += 1 if v > bounds[c] else 0
-            codes[i] = order[c]
+        if part.size == block:
+            absmax[b] = top
+            above(part, one / held, bounds, own)
+        else:
+            absmax[b] = held
+            above(part / held, one, bounds, own)
+        for i in range(own.size):
+            own[i] = order[own[i]]
 
 
 @kernel
@@ -38,9 +59,8 @@ def levels8(x, block, table, codes, absmax):  # type: ignore[no-untyped-def]
     one, half, last = np.float32(1.0), np.float32(0.5), np.float32(65535.0)
     for b in range(absmax.size):
         start, stop = b * block, min((b + 1) * block, x.size)
-        top = np.float32(0.0)
-        for i in range(start, stop):
-            top = max(top, abs(x[i]))
+        low, high = ends(x[start:stop])
+        top = max(-low, high)
         absmax[b] = top
         inverse = one / top
         for i in range(start, stop):
@@ -56,9 +76,7 @@ def affine(x, width, block, most, codes, scale, zeros):  # type: ignore[no-untyp
     for b in range(scale.size):
         start = b // each * width + b % each * block
         stop = min(start + block, (b // each + 1) * width)
-        low = high = np.float32(0.0)
-        for i in range(start, stop):
-            low, high = min(low, x[i]), max(high, x[i])
+        low, high = ends(x[start:stop])
         s = np.float32((np.float64(high) - np.float64(low)) / most)
         if s == 0.0:
             s = np.float32(1.0)
@@ -110,3 +128,14 @@ def unpack8(codes, levels, zeros, scale, width, block, start, pitch, out):  # ty
             for j in range(i, end):
                 row[j - first] = (levels[codes[j]] - zero) * s
             i = end
+
+
+@summing
+def apart(x, y):  # type: ignore[no-untyped-def]
+    """(Σ (x - y)², Σ x²) in float64."""
+    lost = total = 0.0
+    for i in range(x.size):
+        a = np.float64(x[i])
+        lost += (a - y[i]) * (a - y[i])
+        total += a * a
+    return lost, total
