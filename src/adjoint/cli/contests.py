@@ -26,8 +26,8 @@ from adjoint.training.metrics import accuracy
 SPLIT = 5  # digits below it are the old task, the others the new one
 WIDTH = 512
 EXAMPLES, WATCHED = 2_000, 1_000  # of the new digits, to learn from and to choose a learning rate by
-SEQ, STORIES = 128, 32  # tokens in a block; blocks of the old task
-BLOCKS, BLOCKS_WATCHED, BLOCKS_TESTED = 1_000, 32, 128  # to learn from, to choose a learning rate by, to judge by
+SEQ, STORIES = 64, 32  # tokens in a block; blocks of the old task
+BLOCKS, BLOCKS_WATCHED, BLOCKS_TESTED = 2_000, 32, 256  # to learn from, to choose a learning rate by, to judge by
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def text(data: Path | None, model: Path | None, steps: int | None, seed: int) ->
     }
     return Contest(
         net, train, watched, tested, Dataset(written[:, :-1], written[:, 1:]), told, (1e-3, 3e-3, 1e-2, 3e-2),
-        steps or 80, 8, loss=next_character, metric=None,
+        steps or 60, 8, loss=next_character, metric=None,
     )  # fmt: skip

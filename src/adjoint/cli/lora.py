@@ -153,7 +153,7 @@ def _compare(
     ] = None,
     rank: Annotated[int, typer.Option(min=1, help="Of each adapter.")] = 8,
     alpha: Annotated[float, typer.Option(help="An adapter is multiplied by alpha/rank.")] = 16.0,
-    steps: Annotated[int | None, typer.Option(min=10, help="Of each run: 300, of text 80.")] = None,
+    steps: Annotated[int | None, typer.Option(min=10, help="Of each run: 300, of text 60.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of networks, adapters and the order of the examples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the table.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw it, too: a .png, .svg or .pdf.", metavar="FILE")] = None,
