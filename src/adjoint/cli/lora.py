@@ -160,7 +160,7 @@ def _compare(
 ) -> None:
     """Adapt a network to a new task by full fine-tuning, LoRA, DoRA, AdaLoRA and QLoRA, and tell what each costs.
 
-    Takes a minute or two. Each method gets the learning rate that suits it best, out of the same few.
+    Takes a few minutes on two cores. Each method gets the learning rate that suits it best, out of the same few.
     """
     from adjoint.cli.comparison_screen import show
 
