@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from adjoint.inspection import circuits
-from adjoint.inspection.weight import BLOCK, PANEL
+from adjoint.inspection.weight import BLOCK
 from adjoint.maps.spectra import symbol
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
@@ -48,7 +48,7 @@ SLACK = 4 << 20  # of the interpreter and its allocators
 )
 def test_twice_the_largest_layer_is_enough(shape: str, dtype: str) -> None:
     used, layer = measured(shape, dtype)
-    blocks = 8 * (3 * BLOCK + PANEL * min(map(int, shape.split("x"))))
+    blocks = 8 * 3 * BLOCK
     assert used <= 2 * layer + blocks + SLACK
 
 

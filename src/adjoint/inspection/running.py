@@ -23,8 +23,7 @@ from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
 from adjoint.inspection.storage import errors
-from adjoint.inspection.weight import Stopped, measured, row, working_bytes
-from adjoint.maps.spectra.gram import IN_PLACE
+from adjoint.inspection.weight import Stopped, by_gram, measured, row, working_bytes
 
 SMALL = 1 << 26  # bytes that may be taken whatever the model's size
 INTERRUPTED = "interrupted before it was examined"
@@ -190,7 +189,7 @@ def _nbytes(source: Source) -> int:
 
 def _scipy(parts: list[Part]) -> AbstractContextManager[Any]:
     """One thread for SciPy's BLAS, too, where it is going to be called; it is not imported for nothing."""
-    if not any(isinstance(x, Source) and min(x.matrix) > IN_PLACE for x in parts):
+    if not any(isinstance(x, Source) and by_gram(*x.matrix, x.numbers) for x in parts):
         return nullcontext()
     import_module("scipy.linalg")  # its BLAS is found only where it is loaded
     from threadpoolctl import threadpool_limits

@@ -13,10 +13,10 @@ from adjoint.inspection.row import Places, Row
 from adjoint.inspection.tails import marchenko_pastur, power_law
 from adjoint.maps.spectra import budget
 from adjoint.maps.spectra.gram import IN_PLACE, of_gram
+from adjoint.maps.spectra.lapack import add_gram
 from adjoint.maps.spectra.spectrum import Spectrum, svd_error
 
 BLOCK = 1 << 19  # numbers that are made float64 at a time
-PANEL = 128  # rows of a Gram matrix that a block is added to at a time
 FIRST = 5  # faulty rows or columns that are named
 NARROWEST = 8  # entries that a row has at least, so that its repetition is no chance
 POINTS = 64  # of a spectrum's curve that are kept
@@ -47,9 +47,9 @@ def refused(rows: int, columns: int, dtype: np.dtype[Any]) -> str:
 def working_bytes(rows: int, columns: int, dtype: np.dtype[Any]) -> int:
     """About how much memory `measured` takes beside the weight itself."""
     k = min(rows, columns)
-    if not _by_gram(rows, columns, dtype):
+    if not by_gram(rows, columns, dtype):
         return 24 * rows * columns
-    return 8 * ((1 if k > IN_PLACE else 2) * k * k + 2 * BLOCK + PANEL * k)
+    return 8 * ((1 if k > IN_PLACE else 2) * k * k + 2 * BLOCK)
 
 
 def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Measured:
@@ -65,7 +65,7 @@ def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Mea
     """
     x = array.reshape(len(array), -1)
     m, n = x.shape
-    gram = _by_gram(m, n, x.dtype)
+    gram = by_gram(m, n, x.dtype)
     rng = np.random.default_rng(0)
     right, left = rng.standard_normal(n), rng.standard_normal(m)
     rows, columns = np.empty(m), np.zeros(n)
@@ -81,7 +81,7 @@ def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Mea
             if bad["nans"] or bad["infs"]:
                 return bad
         if whole is not None:
-            _add_gram(whole, block)
+            add_gram(whole, block)
     with np.errstate(invalid="ignore", over="ignore"):
         told = _faults(x, rows, columns)
     eps = spacing(x.dtype)
@@ -106,7 +106,7 @@ def spacing(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(np.float64 if dtype == np.float64 else np.float32).eps)
 
 
-def _by_gram(m: int, n: int, dtype: np.dtype[Any]) -> bool:
+def by_gram(m: int, n: int, dtype: np.dtype[Any]) -> bool:
     """Whether the Gram matrix sees all that the numbers can tell, and repays its forming."""
     return spacing(dtype) > budget.NARROW and (min(m, n) > budget.GRAM_SIZE or m * n > BLOCK)
 
@@ -124,15 +124,8 @@ def _wide_gram(x: np.ndarray) -> np.ndarray:
     m, n = x.shape
     gram, step = np.zeros((m, m)), max(1, BLOCK // m)
     for start in range(0, n, step):
-        _add_gram(gram, x[:, start : start + step].astype(np.float64).T)
+        add_gram(gram, x[:, start : start + step].astype(np.float64).T)
     return gram
-
-
-def _add_gram(gram: np.ndarray, block: np.ndarray) -> None:
-    """Add blockᵀ block to the upper triangle of a matrix, in place but for a panel of it."""
-    for start in range(0, len(gram), PANEL):
-        stop = start + PANEL
-        gram[start:stop, start:] += block[:, start:stop].T @ block[:, start:]
 
 
 def _not_finite(x: np.ndarray) -> Measured:

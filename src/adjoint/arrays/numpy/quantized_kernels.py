@@ -72,18 +72,26 @@ def levels8(x, block, table, codes, absmax):  # type: ignore[no-untyped-def]
 @kernel
 def affine(x, width, block, most, codes, scale, zeros):  # type: ignore[no-untyped-def]
     """Codes 0 to `most` of lines of x between the least and the largest entry of each block, and of 0."""
-    each = -(-width // block)
+    each, least, largest = -(-width // block), np.float32(0.0), np.float32(most)
     for b in range(scale.size):
         start = b // each * width + b % each * block
         stop = min(start + block, (b // each + 1) * width)
-        low, high = ends(x[start:stop])
+        part, own = x[start:stop], codes[start:stop]
+        low, high = ends(part)
         s = np.float32((np.float64(high) - np.float64(low)) / most)
         if s == 0.0:
             s = np.float32(1.0)
-        zero = min(np.rint(-low / s), np.float32(most))
+        zero = min(np.rint(-low / s), largest)
         scale[b], zeros[b] = s, np.uint8(zero)
-        for i in range(start, stop):
-            codes[i] = np.uint8(min(max(np.rint(x[i] / s) + zero, np.float32(0.0)), np.float32(most)))
+        for i in range(part.size):
+            own[i] = np.uint8(min(max(np.rint(part[i] / s) + zero, least), largest))
+
+
+@kernel
+def pack(codes, out):  # type: ignore[no-untyped-def]
+    """Codes of 4 bits, two to a byte, the first in the upper half."""
+    for i in range(out.size):
+        out[i] = (codes[2 * i] << np.uint8(4)) | codes[2 * i + 1]
 
 
 @kernel

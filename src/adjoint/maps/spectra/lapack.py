@@ -1,0 +1,73 @@
+"""SciPy's BLAS and LAPACK without the interpreter's lock, which its own wrappers keep: threads run at the same time."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+
+@functools.cache
+def routine(library: str, name: str, arguments: int) -> Callable[..., None]:
+    """A routine of `cython_blas` or `cython_lapack`, all of whose arguments are places in memory."""
+    capsule = import_module(f"scipy.linalg.{library}").__pyx_capi__[name]
+    api: Any = ctypes.pythonapi
+    name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
+    place_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
+    made: Callable[..., None] = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(
+        place_of(capsule, name_of(capsule))
+    )
+    return made
+
+
+def _whole(n: int) -> Any:
+    return ctypes.byref(ctypes.c_int(n))
+
+
+def add_gram(gram: np.ndarray, block: np.ndarray) -> None:
+    """Add blockᵀ block to the upper triangle of `gram`, both float64 and contiguous, in place.
+
+    >>> gram = np.zeros((2, 2))
+    >>> add_gram(gram, np.array([[1.0, 2.0], [0.0, 1.0]]))
+    >>> gram.tolist()
+    [[1.0, 2.0], [0.0, 5.0]]
+    """
+    rows, n = block.shape
+    turned = block.flags.c_contiguous  # to Fortran a matrix in C's order is its transpose
+    one = ctypes.byref(ctypes.c_double(1.0))
+    routine("cython_blas", "dsyrk", 10)(
+        b"L", b"N" if turned else b"T", _whole(n), _whole(rows), one, block.ctypes.data,
+        _whole(max(1, n if turned else rows)), one, gram.ctypes.data, _whole(max(1, n)),
+    )  # fmt: skip
+
+
+def eigenvalues(matrix: np.ndarray) -> np.ndarray:
+    """The eigenvalues of a symmetric float64 matrix by its upper triangle, in rising order; it is overwritten.
+
+    What LAPACK's drivers do when no vectors are wanted, without their copies. Raises LinAlgError where they do not
+    converge.
+
+    >>> eigenvalues(np.array([[2.0, 1.0], [0.0, 2.0]])).round(12).tolist()
+    [1.0, 3.0]
+    """
+    n = len(matrix)
+    values, beside, tau, best = np.empty(n), np.empty(max(1, n - 1)), np.empty(max(1, n - 1)), np.empty(1)
+    matrix, told = np.ascontiguousarray(matrix), ctypes.c_int()
+    reduce = routine("cython_lapack", "dsytrd", 10)
+
+    def reduced(room: np.ndarray, size: int) -> None:
+        reduce(
+            b"L", _whole(n), matrix.ctypes.data, _whole(max(1, n)), values.ctypes.data, beside.ctypes.data,
+            tau.ctypes.data, room.ctypes.data, _whole(size), ctypes.byref(told),
+        )  # fmt: skip
+
+    reduced(best, -1)  # asks how much room serves best
+    reduced(np.empty(int(best[0])), int(best[0]))
+    routine("cython_lapack", "dsterf", 4)(_whole(n), values.ctypes.data, beside.ctypes.data, ctypes.byref(told))
+    if told.value:
+        raise np.linalg.LinAlgError(f"{told.value} eigenvalues of a matrix of {n} rows did not converge")
+    return values
