@@ -22,6 +22,7 @@ from adjoint.maps.spaces import Space
 from adjoint.ops.define import elementwise
 """,
     "docs/cost.md": "",
+    "docs/lora.md": "",
 }
 PROOF = {
     "README.md": "",
@@ -36,6 +37,13 @@ assert even.dense().shape == (2, 3, 2, 5)
     "docs/cost.md": """
 assert str(growth.forward) == "36,864 T² + 247,064,064 T"
 assert told.bounds["norms", "layer_norm"] == "memory"
+""",
+    "docs/lora.md": """
+assert plan.parameters <= 2_000
+assert right(tuned, unseen) > 0.8 > right(base, unseen)
+assert small[0].base_layer.packed.nbytes <= 0.52 * 512 * 512
+assert record.after.parameters <= 0.5 * record.before.parameters
+assert right(slim, test) > 0.85
 """,
 }
 
