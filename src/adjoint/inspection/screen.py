@@ -103,7 +103,12 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
 
 def _cost(report: Report) -> list[Any]:
     """What the sample or one example costs, where that can be counted."""
-    return [spending.section(report.cost), ""] if report.cost is not None else []
+    if report.cost is None:
+        return []
+    grid = Table.grid(padding=(0, 2))
+    for k, told in enumerate(spending.lines(report.cost)):
+        grid.add_row(Text("" if k else "cost", "dim"), Text(told))
+    return [grid, ""]
 
 
 def identity(report: Report) -> Table:

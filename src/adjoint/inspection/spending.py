@@ -8,9 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
 from adjoint.costs.units import scaled, seconds
 from adjoint.inspection.row import UNKNOWN, Row
 from adjoint.interop.weights import bytes_told
@@ -115,9 +112,13 @@ def bound(found: Cost) -> str:
     return f"bound by {side} here, {seconds(told.forward)} forward and {seconds(told.backward)} backward at least"
 
 
-def section(found: Cost) -> Table:
-    """Three or four lines for the screen."""
-    grid = Table.grid(padding=(0, 2))
+def lines(found: Cost) -> list[str]:
+    """Three or four for the screen.
+
+    >>> import adjoint as aj
+    >>> lines(aj.cost(aj.nn.Linear(3, 2), (5, 3)))[0]
+    '60 FLOPs in products forward (30 multiply-adds), 60 backward, for 5×3'
+    """
     one, back = found.forward, found.backward
     given = "×".join(map(str, found.inputs[0]))
     work = (
@@ -128,9 +129,7 @@ def section(found: Cost) -> Table:
     products.sort(key=lambda x: -x.forward.matmul_flops)
     shares = ", ".join(f"{x.name} {x.forward.matmul_flops / one.matmul_flops:.0%}" for x in products)
     moved = f"{bytes_told(one.bytes)} read and written forward, {one.intensity:.3g} FLOPs a byte; {bound(found)}"
-    for k, told in enumerate(x for x in (work, shares, moved, crossing(found)) if x):
-        grid.add_row(Text("" if k else "cost", "dim"), Text(told))
-    return grid
+    return [told for told in (work, shares, moved, crossing(found)) if told]
 
 
 def as_dict(found: Cost) -> dict[str, Any]:
