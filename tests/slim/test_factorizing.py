@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise, product
 from typing import Any
 
@@ -290,3 +291,10 @@ def test_weights_that_are_none_are_refused() -> None:
         empty = aj.nn.MLP((5, 6, 4))
     with pytest.raises(aj.SpectrumError, match="only has a shape"):
         aj.factorize(empty, rank=2)
+
+
+@pytest.mark.parametrize("change", [aj.lora.add, aj.quantize, lambda net: aj.factorize(net, rank=1)])
+def test_a_program_without_layers_says_what_to_do(change: Callable[[Any], Any]) -> None:
+    net = aj.open(torch.nn.Sequential(torch.nn.Linear(4, 3)), torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=r"program read from PyTorch.*load_state_dict"):
+        change(net)

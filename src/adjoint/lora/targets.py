@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from adjoint.interop.graph import Graph
 from adjoint.lora.layers import Adapted, adapted, layers
 from adjoint.nn.layers import Linear
 from adjoint.nn.module import Module
@@ -49,12 +50,23 @@ def matches(target: Target, name: str, layer: Any, net: Module) -> bool:
     return any(n == target or n.endswith(f".{target}") or fnmatch.fnmatchcase(n, target) for n in names)
 
 
+def check_layers(net: Module, what: str) -> None:
+    """Raise ValueError for a program read from PyTorch or ONNX: its weights belong to steps, and it has no layers."""
+    if isinstance(net, Graph):
+        raise ValueError(
+            f"{what}: {type(net).__name__} is a program read from PyTorch or ONNX, whose weights belong to its steps, "
+            "not to layers. Build the network of layers of adjoint.nn, or open its folder as a model, and take the "
+            "weights: net.load_state_dict(theirs.state_dict())."
+        )
+
+
 def chosen(net: Module, targets: Target | Iterable[Target] | None, what: str = "lora.add") -> dict[str, Any]:
     """The layers by name that targets mean. Raises ValueError for a target that means none, or no layer with adapters.
 
     None means the network itself where it is a layer that takes adapters, else every `Linear` but those after the body
     (lm_head, classifier …) and those whose weight is tied.
     """
+    check_layers(net, what)
     found = {name: layer for name, layer in layers(net) if layer.__dict__ and adapted(layer) is not None}
     if targets is None and "" in found:
         return found

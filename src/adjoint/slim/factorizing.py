@@ -12,7 +12,7 @@ import numpy as np
 from adjoint.arrays.shapes import ShapeArray, count, like
 from adjoint.lora.layers import layers
 from adjoint.lora.placing import replace
-from adjoint.lora.targets import Target, matches
+from adjoint.lora.targets import Target, check_layers, matches
 from adjoint.maps.spectra.truncation import check_wish
 from adjoint.nn.convolution import Conv1d, Conv2d, Conv3d
 from adjoint.nn.layers import Linear
@@ -94,6 +94,7 @@ def factorize(
 
 def _targets(net: Module, targets: Target | Iterable[Target] | None) -> dict[str, Any]:
     """The layers that may be replaced: those whose weight stands at one place alone."""
+    check_layers(net, "factorize")
     uses = Counter(id(x) for _, x in net.named_arrays())
     found = {
         name: layer for name, layer in layers(net)
