@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import adjoint as aj
 from adjoint.cli import app
-from adjoint.cli.tuning import STATE
+from adjoint.cli.door import STATE
 from adjoint.lora import METHODS
 from adjoint.training import loop
 from tests.cli.lora_models import VERSE, bert, llama, vit
@@ -261,6 +261,46 @@ def test_examples_that_cannot_be_learned(name: str, tmp_path: Path) -> None:
     assert expected in told
     assert name in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_model_itself_is_not_overwritten(method: str, writer: Path, verse: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in writer.iterdir()}
+    (tmp_path / "link").symlink_to(writer)
+    for model in (writer, writer / "model.safetensors"):
+        for out in (writer, tmp_path / "link", writer / ".." / writer.name):
+            code, told = run(model, "--data", verse, "--out", out, "--method", method, "--seq", 16, "--steps", 1)
+            assert code == 1
+            assert "the folder of the model itself" in told
+            assert "name another folder with --out" in told
+    assert before == {path.name: path.read_bytes() for path in writer.iterdir()}
+
+
+def test_what_a_folder_holds_is_not_replaced(writer: Path, verse: Path, tmp_path: Path) -> None:
+    words = ("--data", verse, "--seq", 16, "--steps", 12, "--rank", 2)
+    assert run(writer, *words, "--out", tmp_path / "out")[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    code, told = run(writer, *words, "--out", tmp_path / "out")
+    assert code == 1
+    assert "holds an adapter or a model already (adapter_config.json" in told
+    code, told = run(writer, *words, "--out", tmp_path / "out", "--resume")
+    assert code == 1
+    assert "a run that is finished, 20 of 20 steps" in told  # ten rounds of two
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "run.json").write_text("[]")
+    assert "holds no run to go on with" in run(writer, *words, "--out", tmp_path / "out", "--resume")[1]
+    other = llama(tmp_path / "other")
+    assert "holds an adapter or a model already (config.json" in run(writer, *words, "--out", other)[1]
+
+
+def test_a_folder_that_cannot_be_made(writer: Path, verse: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for out in ("file", "file/inside", "file/deep/inside", "dangling"):
+        code, told = run(writer, "--data", verse, "--out", tmp_path / out, "--seq", 16, "--steps", 1)
+        assert code == 1
+        assert "is not a folder" in told
+        assert "step" not in told
 
 
 def test_arrays_that_cannot_be_learned(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
+from adjoint.cli.door import RUN, STATE, check
 from adjoint.cli.tasks import Task, task
 from adjoint.costs.units import scaled, seconds
 from adjoint.data import Dataset, Rounds
@@ -31,7 +32,6 @@ from adjoint.nn.module import Module, count_parameters
 from adjoint.optim import cosine
 from adjoint.training import Trained, evaluate, fit
 
-STATE, RUN = "run.safetensors", "run.json"
 ROUNDS = 10  # how often a run that is counted in steps is measured
 RATES = {"full": 1e-4}  # of adapters ten times as much, as is usual
 RATE = 1e-3
@@ -89,17 +89,12 @@ def tune(console: Console, options: Options) -> Tuned:
 
     A run that is interrupted leaves its state in the folder, from which one with `resume` goes on to the same weights.
     Raises OSError and DataError for missing or unsuitable data, CheckpointError for a model or state that is damaged or
-    of another run, ValueError for options that do not fit the model; nothing is written then.
+    of another run, ValueError for options that do not fit the model, and what `door.check` raises for the folder;
+    nothing is written then.
     """
     if options.steps is not None and options.epochs is not None:
         raise ValueError("lora train: --steps or --epochs, not both.")
-    state = options.state
-    if options.resume and not state.exists():
-        raise CheckpointError(f"{options.out} holds no run to go on with.")
-    if state.exists() and not options.resume:
-        raise CheckpointError(
-            f"{options.out} holds a run that was interrupted: go on with --resume, or name another folder."
-        )
+    check(options.out, options.model, options.resume)
     net = network(options.model)
     found = task(net, options.model, options.data, options.seq, options.share, options.seed)
     train, epochs, steps = planned(found.train, options)
@@ -123,7 +118,7 @@ def tune(console: Console, options: Options) -> Tuned:
         batch_size=batch,
         seed=options.seed,
         validation=found.validation,
-        checkpoint=state,
+        checkpoint=options.state,
     )
     last = run.history[-1]
     assert last.validation_loss is not None
@@ -135,10 +130,15 @@ def tune(console: Console, options: Options) -> Tuned:
         tuned, before, (last.validation_loss, last.validation_metric), ready.learning, total, written,
         time.perf_counter() - began, judged(net, tuned), run,
     )  # fmt: skip
-    figures = {"epochs": [asdict(epoch) for epoch in run.history], "before": before, "after": result.after}
+    figures = {
+        "steps": steps,
+        "epochs": [asdict(epoch) for epoch in run.history],
+        "before": before,
+        "after": result.after,
+    }
     told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     write(options.out / RUN, json.dumps({"options": told, **figures}, indent=1).encode())
-    state.unlink()
+    options.state.unlink()
     console.print(ended(result, found, options))
     return result
 
