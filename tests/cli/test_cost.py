@@ -17,6 +17,7 @@ from adjoint.cli.curves import curves, swept
 from adjoint.costs import Measured, Predicted, Roofline
 from adjoint.costs.roofline import processor
 from adjoint.costs.units import scaled
+from adjoint.interop.weights import bytes_told
 from tests.costs.test_figures import GPT2
 from tests.costs.test_growth import MISTRAL
 from tests.costs.test_subjects import T5, VIT
@@ -57,16 +58,20 @@ def test_one_screen_of_gpt2(written: Any) -> None:
 
 
 def test_layouts_over_devices(written: Any) -> None:
-    code, told = run(written(GPT2), "--batch", 8, "--devices", 8, "--memory", "2GB", "--link", "50GB")
+    code, screen = run(written(GPT2), "--batch", 8, "--devices", 8, "--memory", "2GB", "--link", "50GB")
     found = aj.cost(GPT2, batch=8)
     assert code == 0
-    assert max(map(len, told.splitlines())) <= 80
-    lines = [line.split() for line in told.splitlines()]
+    assert max(map(len, screen.splitlines())) <= 80
+    lines = [line.split() for line in screen.splitlines()]
     layouts = next(line[3:] for line in lines if line[:3] == ["each", "of", "8"])
     fits = next(line[3:] for line in lines if line[:3] == ["fits", "2", "GB"])
     assert layouts == ["data", "zero1", "zero2", "fsdp", "tensor", "pipeline"]
     for layout, told in zip(layouts, fits, strict=True):
         assert told == ("yes" if found.plan(8, layout).fits(2e9) else "no")
+    assert found.memory.checkpointed is not None
+    for words in ("8 a device; of tensor and pipeline 8 for all", "no block checkpointed", "as if held at once",
+                  f"{bytes_told(found.memory.checkpointed.kept)} a batch, were each block checkpointed"):  # fmt: skip
+        assert words in screen
 
 
 def test_json_has_the_whole(written: Any) -> None:

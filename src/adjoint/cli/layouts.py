@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
+from rich.text import Text
 
 from adjoint.cli.tables import columns
 from adjoint.costs import Cost
@@ -57,8 +58,8 @@ def plans(found: Cost, devices: int, link: float | None = None) -> dict[str, Pla
     return made
 
 
-def layouts(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> Table:
-    """A column a layout; a dash where the network cannot have it, and why."""
+def layouts(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> Group:
+    """A column a layout; a dash where the network cannot have it, and why; below it what is assumed."""
     made = plans(found, devices, link)
     lines: dict[str, Callable[[Plan], str]] = {
         "weights": lambda plan: bytes_told(plan.weights),
@@ -74,11 +75,19 @@ def layouts(found: Cost, devices: int, memory: float | None = None, link: float 
         lines["takes"] = lambda plan: seconds(plan.link_seconds or 0.0)
     lines["waits"] = lambda plan: f"{plan.bubble:.0%}" if plan.bubble else "–"
     table = columns(f"each of {devices}", *LAYOUTS)
-    for name, told in lines.items():
-        table.add_row(name, *["–" if plan is None else told(plan) for plan in made.values()])
+    for name, figure in lines.items():
+        table.add_row(name, *["–" if plan is None else figure(plan) for plan in made.values()])
+    small = found.memory.checkpointed
+    n = found.inputs[0][0]
+    told = [
+        f"batch        {n} a device; of tensor and pipeline {n} for all devices together",
+        "activations  all that the forward pass keeps, no block checkpointed",
+        *([] if small is None else [f"             ({bytes_told(small.kept)} a batch, were each block checkpointed)"]),
+        "all          as if held at once; in fact activations go while gradients come",
+    ]
     if None in made.values():
-        table.caption = "–: the network has too few blocks for as many devices"
-    return table
+        told.append("–            the network has too few blocks for as many devices")
+    return Group(table, "", Text("\n".join(told), "dim"))
 
 
 def figures(found: Cost, devices: int, memory: float | None = None, link: float | None = None) -> dict[str, Any]:

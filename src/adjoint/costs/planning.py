@@ -31,8 +31,10 @@ class Block:
 class Plan:
     """Bytes of memory of the fullest device, and bytes that each sends in a step.
 
-    `batches` is how many of the counted batch a step trains on; `bubble` the share of the time that a pipeline's
-    devices wait; `link_seconds` what the traffic takes where the link's bandwidth is told.
+    `activations` are all that the forward pass keeps for the backward pass, no block checkpointed, or where it is more
+    what the peak of the counted training has beside its gradients. `batches` is how many of the counted batch a step
+    trains on; `bubble` the share of the time that a pipeline's devices wait; `link_seconds` what the traffic takes
+    where the link's bandwidth is told.
 
     >>> import adjoint as aj
     >>> plan = aj.cost(aj.nn.Linear(3, 2), (5, 3)).plan(4, "data")
@@ -53,7 +55,7 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """All of it; on one device the peak of training."""
+        """All of it as if held at once; in fact the backward pass frees activations while gradients come."""
         return self.weights + self.gradients + self.optimizer + self.activations
 
     def fits(self, nbytes: float) -> bool:
@@ -77,11 +79,12 @@ def plan(
 
     With `data`, `zero*` and `fsdp` each device runs the counted batch; with `tensor` and `pipeline` all run one. Under
     `tensor` norms and biases, which are copied, count as divided. A `pipeline` of m `microbatches` (as many as the
-    batch has examples unless given) keeps the activations of all of them, and waits (n−1)/(m+n−1) of the time.
-    `link` is the bandwidth in bytes a second. Sources: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), Shoeybi et al.
-    2019 (Megatron-LM, arXiv 1909.08053), Huang et al. 2019 (GPipe, arXiv 1811.06965); the arrays kept are those of
-    Korthikanti et al. 2022 (arXiv 2205.05198), table 2, without dropout. Raises ValueError for a layout that is not
-    known, for blocks that are too few, and for numbers that are not positive.
+    batch has examples unless given) keeps the activations of all of them, and waits (n−1)/(m+n−1) of the time; what is
+    kept in no block, such as logits, may all be on one device. `link` is the bandwidth in bytes a second. Sources:
+    Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), Shoeybi et al. 2019 (Megatron-LM, arXiv 1909.08053), Huang et al.
+    2019 (GPipe, arXiv 1811.06965); the arrays kept are those of Korthikanti et al. 2022 (arXiv 2205.05198), table 2,
+    without dropout. Raises ValueError for a layout that is not known, for blocks that are too few, and for numbers that
+    are not positive.
 
     >>> import adjoint as aj
     >>> found = aj.cost(aj.models.GPT(5, 4, n_layer=2, n_head=1, n_embd=4), batch=3, seq=2)
@@ -103,9 +106,9 @@ def plan(
 
 
 def _whole(found: Cost) -> tuple[int, int, int, int]:
-    """Weights, gradients, optimizer, and the rest of the peak."""
+    """Weights, gradients, optimizer, and activations."""
     own = found.memory
-    return own.weights, own.gradients, own.optimizer, max(own.passes.peak - own.gradients, 0)
+    return own.weights, own.gradients, own.optimizer, max(own.passes.kept, own.passes.peak - own.gradients)
 
 
 def _sharded(name: str, weights: bool, gradients: bool, optimizer: bool) -> Callable[[Cost, int, int], Plan]:
@@ -133,8 +136,11 @@ def _pipeline(found: Cost, n: int, m: int) -> Plan:
     stage = max(sum(x.weights for x in blocks[k : k + most]) for k in range(0, len(blocks), most))
     held = stage + w - sum(x.weights for x in blocks)  # what is in no block may all be at one end
     w1, g1, o1 = (_part(x * held, w) if w else x for x in (w, g, o))
+    small = found.memory.checkpointed  # keeps the blocks' inputs and what is in no block
+    outside = 0 if small is None else min(a, max(small.kept - sum(x.given for x in blocks), 0))
     sent = 2 * max(x.given for x in blocks) if n > 1 else 0
-    return Plan("pipeline", n, w1, g1, o1, _part(a * most, len(blocks)), sent, bubble=(n - 1) / (m + n - 1))
+    a1 = outside + _part((a - outside) * most, len(blocks))
+    return Plan("pipeline", n, w1, g1, o1, a1, sent, bubble=(n - 1) / (m + n - 1))
 
 
 def _blocks(found: Cost, layout: str, fewest: int) -> tuple[Block, ...]:
