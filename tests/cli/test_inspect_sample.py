@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import adjoint as aj
 from adjoint.cli import Losses, app
-from adjoint.cli.inspected import LOSSES
+from adjoint.cli.inspected import LOSSES, cross_entropy
 from adjoint.inspection import sampled
 
 
@@ -60,7 +61,7 @@ def test_a_sample_a_loss_and_what_a_layer_cannot_see(model: Path, sample: Path) 
     assert max(len(line) for line in text.splitlines() if "in Python" not in line) <= 100
     flat = " ".join(text.split())
     for told in (
-        "10 examples of 8, float32; gradients of CrossEntropyLoss (",
+        "10 examples of 8, float32; gradients of cross_entropy (",
         "first MatMul",
         "squash Tanh",
         "What first (MatMul) cannot see of the sample",
@@ -115,9 +116,69 @@ def test_what_is_wrong_with_it_is_told_in_a_line(model: Path, sample: Path, tmp_
         (["--sample", tmp_path / "wide.npy"], "(2, 9)"),
         (["--sample", tmp_path / "nan.npy"], "the first layer that meets it is first (MatMul)"),
         (["--sample", tmp_path / "none.npy"], "x is a batch of examples, leading axis first, but has shape (0, 8)"),
-        (["--sample", sample, "--unseen", "third"], "no layer 'third' maps floating numbers"),
+        (["--sample", sample, "--unseen", "third"], "no layer 'third' maps floating numbers to others at this sample"),
+        (["--sample", sample, "--unseen", "third"], "and the like."),
         (["--sample", sample, "--unseen", "squash"], "is another map at every example"),
     ):
         code, text = run(model, *words)
         assert code == 1, words
         assert told in " ".join(text.split()), words
+
+
+@pytest.fixture
+def language(tmp_path: Path) -> Path:
+    """A small language model in a folder, and beside it samples of its ids."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "m")
+    ids = np.random.default_rng(0).integers(0, 40, (3, 9))
+    np.savez(tmp_path / "lm.npz", x=ids[:, :-1], target=ids[:, 1:])
+    np.savez(tmp_path / "far.npz", x=ids[:, :-1], target=ids[:, 1:] + 40)
+    np.save(tmp_path / "ids.npy", np.array([[1, 2, 70]]))
+    return tmp_path / "m"
+
+
+def test_a_language_model_has_its_classes_on_the_last_axis(language: Path) -> None:
+    sample = language.parent / "lm.npz"
+    code, told = run(language, "--sample", sample, "--loss", "cross_entropy", "--json")
+    assert code == 0
+    with np.load(sample) as held:
+        scores = torch.from_numpy(np.asarray(aj.open(language)(held["x"])))
+        target = torch.from_numpy(held["target"])
+    theirs = torch.nn.functional.cross_entropy(scores.reshape(-1, 40), target.reshape(-1))
+    assert json.loads(told)["sample"]["value"] == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_classes_on_axis_1_stay_there() -> None:
+    rng = np.random.default_rng(0)
+    scores, target = rng.standard_normal((3, 5, 4)), rng.integers(0, 5, (3, 4))
+    theirs = torch.nn.functional.cross_entropy(torch.from_numpy(scores), torch.from_numpy(target))
+    assert float(cross_entropy(scores, target)) == pytest.approx(float(theirs))
+
+
+def test_ids_and_classes_that_are_too_large_are_told_in_a_line(language: Path) -> None:
+    code, text = run(language, "--sample", language.parent / "ids.npy")
+    assert code == 1
+    told = "the sample's ids run to 70, but the vocabulary of model.embed_tokens has 40, which count from 0."
+    assert told in " ".join(text.split())
+    with pytest.raises(ValueError, match="the sample's ids run to 70, but the vocabulary"):
+        aj.inspect(aj.open(language), np.array([[1, 2, 70]]), cache=False)
+    code, text = run(language, "--sample", language.parent / "far.npz", "--loss", "cross_entropy")
+    assert code == 1
+    assert "the scores have 40 classes, which count from 0" in " ".join(text.split())
+
+
+def test_the_name_of_a_layer_may_be_its_end_and_is_checked_first(
+    language: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = language.parent / "lm.npz"
+    code, text = run(language, "--sample", sample, "--unseen", "layers.1.mlp.gate_proj")
+    assert code == 0
+    assert "What model.layers.1.mlp.gate_proj (Linear) cannot see" in text
+    monkeypatch.setattr("adjoint.cli.inspected.inspect", None)  # not reached
+    code, text = run(language, "--sample", sample, "--unseen", "gate_proj")
+    assert code == 1
+    told = "'gate_proj' may be 2 layers: model.layers.0.mlp.gate_proj, model.layers.1.mlp.gate_proj."
+    assert told in " ".join(text.split())

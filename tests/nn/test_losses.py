@@ -110,6 +110,10 @@ def test_what_does_not_fit_is_said() -> None:
     for f in (aj.cross_entropy, aj.grad(aj.cross_entropy), aj.nll_loss):
         with pytest.raises(IndexError, match="class -1 is negative: classes count from 0; ignore_index=-100 marks"):
             f(x, y)
+        with pytest.raises(IndexError, match="there is no class 9: the scores have 3 classes, which count from 0"):
+            f(x, np.array([0, 9, 1, 3]))
+    for f in (aj.cross_entropy, aj.nll_loss):  # the mark of what is left out may be any number
+        assert float(f(x + np.log(1 / 3), np.array([0, 9, 1, 9]), ignore_index=9)) == pytest.approx(np.log(3.0))
     assert float(aj.cross_entropy(x, y, ignore_index=-1)) == pytest.approx(np.log(3.0))
     with pytest.raises(ShapeError, match=r"the weight has one number for each of the 3 classes, not \(2,\)"):
         aj.cross_entropy(x, np.abs(y), weight=np.ones(2))

@@ -124,7 +124,7 @@ def cross_entropy(
     "mean" over the examples, "sum", or "none": one loss each. A loss has the gradient softmax - target in its logits.
     `weight` (C,) multiplies the classes' losses, and a mean over integers divides by the weights met; entries equal to
     `ignore_index` are left out; `label_smoothing` ε mixes the target with ε/C for every class. Raises `ShapeError`
-    where the target fits neither way, and IndexError on NumPy for other negative classes.
+    where the target fits neither way, and IndexError on NumPy for other negative classes and those that are too large.
 
     >>> import numpy as np, adjoint as aj
     >>> logits, target = np.array([[0.0, 0.0]]), np.array([1])

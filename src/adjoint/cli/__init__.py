@@ -235,7 +235,7 @@ def _inspect(
         )  # fmt: skip
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except (KeyError, SpectrumError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, SpectrumError, TypeError, ValueError) as error:
         if all(x is None for x in (sample, loss, unseen, batch, seq)):
             raise
         typer.secho(f"adjoint: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)
@@ -277,7 +277,7 @@ def _cost(
     batch: Annotated[str, typer.Option(help="How many sequences or images at once; 1,8 compares.")] = "1",
     seq: Annotated[
         str | None,
-        typer.Option(help="Tokens in each: else what the model allows, 1024 at most; 128,256,512 compares."),
+        typer.Option(help="Tokens in each: else what the model was made for, 1024 at most; 128,256,512 compares."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="Of weights, gradients and moments.")] = "float32",
     plot: Annotated[

@@ -14,12 +14,31 @@ from rich.rule import Rule
 from rich.text import Text
 
 from adjoint import __version__, nn
+from adjoint.cli.recipes import next_character
 from adjoint.inspection import inspect
+from adjoint.inspection.passage import Loss
 from adjoint.inspection.screen import screen
+from adjoint.inspection.unseen import full, missing
+from adjoint.inspection.watching import evaluated
+from adjoint.interop import open as opened
 from adjoint.interop.entries import listed
+from adjoint.interop.sections import source_name
 from adjoint.interop.weights import Weights
 
-LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "mse": nn.MSELoss}
+
+def cross_entropy(scores: Any, target: Any) -> Any:
+    """`aj.cross_entropy`, also where the classes are on the last axis, as of language models: target (n, …).
+
+    >>> round(float(cross_entropy(np.zeros((2, 3, 5)), np.ones((2, 3), "int64"))), 4)  # log 5
+    1.6094
+    """
+    shape, places = tuple(scores.shape), tuple(target.shape)
+    if len(shape) > 2 and places == shape[:-1] != (shape[0], *shape[2:]):
+        return next_character(scores, target)
+    return nn.CrossEntropyLoss()(scores, target)
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": nn.MSELoss()}
 
 
 def show(
@@ -50,7 +69,9 @@ def show(
     if sample is None and (loss is not None or unseen is not None):
         raise ValueError(f"--{'loss' if loss is not None else 'unseen'} is asked of a sample: add --sample FILE.")
     x = None if sample is None else examples(sample, loss is not None)
-    weighed = None if loss is None else LOSSES[loss]()
+    if unseen is not None:
+        _known(source, unseen, trust_pickle)
+    weighed = None if loss is None else LOSSES[loss]
     report = inspect(source, x, loss=weighed, jobs=jobs, cache=cache, trust_pickle=trust_pickle, batch=batch, seq=seq)
     hidden = None if unseen is None else report.unseen(unseen)
     if html is not None:
@@ -72,6 +93,15 @@ def show(
     if html is not None:
         console.print("", Text("page  ", "dim").append(str(html), "default"), soft_wrap=True, sep="\n")
     return report.complete
+
+
+def _known(source: str, name: str, trust_pickle: bool) -> None:
+    """Raise KeyError where a network has no module of that name, before any time is spent on it."""
+    net = opened(source, trust_pickle=trust_pickle)
+    if isinstance(net, nn.Module):
+        names = [source_name(x) for x, _ in evaluated(net).named_modules() if x]
+        if full(name, names) is None:
+            raise KeyError(missing(name, names))
 
 
 def examples(path: Path, with_target: bool) -> Any:

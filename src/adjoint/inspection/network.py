@@ -46,8 +46,8 @@ def inspect(
     all that is left out, and why.
 
     Raises ShapeError where the sample is no batch, TypeError for what has no weights, for a sample with what is no
-    network and for a pair without a loss, ValueError for a batch or a length that the model cannot have,
-    SpectrumError for a sample with NaN, and what `aj.open` raises for a path.
+    network and for a pair without a loss, ValueError for a batch or a length that the model cannot have and for
+    ids beyond its vocabulary, SpectrumError for a sample with NaN, and what `aj.open` raises for a path.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.nn.MLP((4, 3, 2), rng=0)

@@ -140,9 +140,9 @@ class Report:
     def unseen(self, name: str, tolerance: float | None = None) -> Unseen:
         """What of the sample a layer cannot see: how much of its energy, in which directions of the layer's input.
 
-        `name` is that of a layer, or of its weight; singular values up to `tolerance` count as zero, by default those
-        that its rank does not count. Raises ValueError where there is no sample, or for a layer that is no one matrix,
-        KeyError for a name without a layer. See `adjoint.inspection.unseen.Unseen`.
+        `name` is that of a layer, its end where no other ends so, or of its weight; singular values up to `tolerance`
+        count as zero, by default those that its rank does not count. Raises ValueError where there is no sample, or for
+        a layer that is no one matrix, KeyError for a name without a layer. See `adjoint.inspection.unseen.Unseen`.
 
         >>> import adjoint as aj
         >>> net, x = aj.nn.Linear(3, 2, bias=False), np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]], "float32")

@@ -22,6 +22,7 @@ from adjoint.inspection.sample import Sample
 from adjoint.inspection.watching import Call, calls, evaluated, leaves, sole
 from adjoint.interop.sections import batch_of
 from adjoint.maps.flat import to_numpy
+from adjoint.nn.embedding import Embedding
 from adjoint.nn.module import Module, count_parameters
 from adjoint.trees import differentiable
 
@@ -36,7 +37,7 @@ class AtSample:
     """What is known so far of a network at a sample; `run` finds it, `skipped` tells what is left out and why.
 
     Raises ShapeError for a sample that is no batch, or is smaller than what a program takes, SpectrumError for one that
-    is not finite.
+    is not finite, ValueError for one with indices that an embedding does not have.
     """
 
     def __init__(self, net: Module, x: Array, points: int, loss: Loss | None = None, target: Any = None) -> None:
@@ -50,9 +51,13 @@ class AtSample:
                 f"this program takes {self.x.shape[0]} at once, as it was exported: {FREE}"
             )
             self.target = None if loss is None else target[: self.x.shape[0]]
-        with np.errstate(all="ignore"):  # what is not finite is told
-            self.output, self.seen = calls(whole, self.x)
-            self.few = self._few()
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is told
+                self.output, self.seen = calls(whole, self.x)
+                self.few = self._few()
+        except IndexError as error:
+            told = beyond(whole, self.x) or f"the network cannot take this sample: {error}"
+            raise ValueError(f"inspect: {told}.") from error
         self.findings: tuple[Finding, ...] = ()
         self.layers: list[Layer] = []
         self.network: Layer | None = None
@@ -195,6 +200,20 @@ def first_broken(x: Array, seen: Sequence[Call], output: Any) -> Finding | None:
     since = "though its input is finite" if finite(broken.input) else "and so has its input"
     told = f"at the sample {count:,} of the {y.size:,} numbers of its output are NaN or infinite, {since}"
     return Finding(broken.name, 4.0, told)
+
+
+def beyond(net: Module, x: Array) -> str:
+    """Which embedding lacks rows for the largest of the indices x; "" where none does.
+
+    >>> import adjoint as aj
+    >>> beyond(aj.nn.Sequential(aj.nn.Embedding(5, 2)), np.array([[7, 1]]))
+    "the sample's ids run to 7, but the vocabulary of 0 has 5, which count from 0"
+    """
+    top = int(to_numpy(x).max()) if math.prod(x.shape) and not differentiable(x) else 0
+    sizes = {name: each.num_embeddings for name, each in net.named_modules() if isinstance(each, Embedding)}
+    name, size = next(((name, size) for name, size in sizes.items() if size <= top), ("", 0))
+    told = f"the sample's ids run to {top:,}, but the vocabulary of {name} has {size:,}, which count from 0"
+    return told if size else ""
 
 
 def finite(x: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -80,17 +81,40 @@ def unseen(sample: Sample, name: str, tolerance: float | None = None) -> Unseen:
     if tolerance is not None and not tolerance >= 0.0:
         raise ValueError(f"unseen: the tolerance is a singular value up to which nothing is seen, not {tolerance}.")
     seen = calls(sample.net, sample.x)[1]
-    chosen = [call for call in seen if call.name in (name, name.removesuffix(".weight"))]
-    if not chosen:
-        known = list(dict.fromkeys(call.name for call in seen))
-        near = ", ".join(difflib.get_close_matches(name, known, 3) or known[:3]) or "none"
-        raise KeyError(f"unseen: no layer {name!r} maps floating numbers to others at this sample, only {near} …")
+    whole = full(name, [call.name for call in seen])
+    if whole is None:
+        raise KeyError(missing(name, [call.name for call in seen]))
+    chosen = [call for call in seen if call.name == whole]
     W, eps, of, _ = product(chosen[0])
     rows = Rows(W.shape[1])
     for call in chosen:
         for part in parts(call, product(call)):
             rows.add(part)
     return _told(chosen[0], W, eps, of, rows, tolerance)
+
+
+def full(name: str, known: Collection[str]) -> str | None:
+    """The one of the known names that is meant: itself, that of its weight, or its end where no other ends so.
+
+    >>> full("fc", ["h.0.fc", "h.0.ln"]), full("h.0.ln.weight", ["h.0.fc", "h.0.ln"]), full("fc", ["h.0.fc", "h.1.fc"])
+    ('h.0.fc', 'h.0.ln', None)
+    """
+    name = name if name in known else name.removesuffix(".weight")
+    found = {name} & {*known} or {x for x in known if x.endswith(f".{name}")}
+    return found.pop() if len(found) == 1 else None
+
+
+def missing(name: str, known: Collection[str]) -> str:
+    """What to say of a name that is none of those known, or the end of several."""
+    known = list(dict.fromkeys(known))
+    ends = [x for x in known if x.endswith(f".{name.removesuffix('.weight')}")]
+    near = ends or difflib.get_close_matches(name, known, 3) or known
+    told = ", ".join(near[:3]) + (" and the like" if len(near) > 3 or not ends else "")
+    if ends:
+        return f"unseen: {name!r} may be {len(ends)} layers: {told}."
+    return (
+        f"unseen: no layer {name!r} maps floating numbers to others at this sample, only {told if known else 'none'}."
+    )
 
 
 def _told(call: Call, W: np.ndarray, eps: float, of: str, rows: Rows, tolerance: float | None) -> Unseen:

@@ -16,14 +16,19 @@ _max: Any = np.maximum.reduce
 _min: Any = np.minimum.reduce
 
 
-def counted(name: str, target: Any, ignore_index: int) -> Any:
+def counted(name: str, target: Any, classes: int, ignore_index: int) -> Any:
     """Where a class counts, None where all do; raises for a negative one, which NumPy would count from the end."""
     if not target.size:
         return None
-    least = _min(target, None)
-    if least >= 0 and ignore_index < 0:
+    least, most = _min(target, None), _max(target, None)
+    if least >= 0 and most < classes and ignore_index < 0:
         return None
     counts = target != ignore_index
+    if most >= classes and np.any(wrong := counts & (target >= classes)):
+        raise IndexError(
+            f"{name}: there is no class {target[wrong].max()}: the scores have {classes} classes, which count from 0; "
+            f"ignore_index={ignore_index} marks what is to be left out."
+        )
     if least < 0 and np.any(wrong := counts & (target < 0)):
         raise IndexError(
             f"{name}: class {target[wrong].min()} is negative: classes count from 0; ignore_index={ignore_index} marks "
@@ -33,16 +38,16 @@ def counted(name: str, target: Any, ignore_index: int) -> Any:
 
 
 def nll_loss(log_p: Any, target: Any, reduction: str = "mean", weight: Any = None, ignore_index: int = -100) -> Any:
-    counts = counted("nll_loss", target, ignore_index)
+    axis = losses.class_axis("nll_loss", log_p, target)
+    counts = counted("nll_loss", target, log_p.shape[axis], ignore_index)
     if counts is not None or weight is not None:
         return composed(losses.nll_loss)(log_p, target, reduction, weight=weight, ignore_index=ignore_index)
-    axis = losses.class_axis("nll_loss", log_p, target)
     picked = np.take_along_axis(log_p, np.expand_dims(target, axis), axis)
     return losses.reduced(-np.squeeze(picked, axis), reduction)
 
 
 def softmax_residual(logits: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
-    counts = counted("cross_entropy", target, ignore_index)
+    counts = counted("cross_entropy", target, logits.shape[axis], ignore_index)
     if counts is not None:
         return composed(losses.softmax_residual)(logits, target, axis, ignore_index)
     p, lse = _softmax(logits, axis)
