@@ -195,6 +195,9 @@ def test_a_machine_that_was_not_measured_is(written: Any, monkeypatch: pytest.Mo
         (VIT, [], "a network for images"),
         (T5, ["--seq", 9], "1 sequence of 9 tokens, and as many to its decoder"),
         ({**MISTRAL, "sliding_window": 300}, [], "A window of attention"),
+        ({**MISTRAL, "max_position_embeddings": 40}, [], "1 sequence of 40 tokens"),
+        ({**MISTRAL, "max_position_embeddings": 40}, ["--seq", 41], "made for 40 positions; rotary ones go on"),
+        ({**MISTRAL, "max_position_embeddings": 40}, ["--seq", "20,41"], "made for 40 positions; rotary ones go on"),
         (GPT2, ["--seq", 8, "--dtype", "bfloat16"], "of bfloat16"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 import adjoint as aj
 from adjoint.costs import Pass
+from adjoint.inspection.spending import lines
 from tests.costs.test_figures import GPT2
 from tests.costs.test_growth import MISTRAL
 
@@ -135,6 +136,20 @@ def test_a_file_a_folder_and_a_dict_are_one(tmp_path: Path) -> None:
     assert aj.cost(BERT).inputs == ((1, 512),)
     assert aj.cost(T5, seq=9).inputs == ((1, 9), (1, 9))
     assert aj.cost(VIT).inputs == ((1, 3, 24, 16),)
+
+
+@pytest.mark.parametrize("config", [MISTRAL, {**MISTRAL, "model_type": "llama", "architectures": ["LlamaModel"]}])
+def test_rotary_positions_that_a_model_was_made_for(config: dict[str, Any]) -> None:
+    """Its own length is taken unless another is given; a longer one is counted, and told."""
+    short = {**config, "max_position_embeddings": 40}
+    assert aj.cost(short).inputs == ((1, 40),)
+    assert not aj.cost(short).beyond
+    longer = aj.cost(short, seq=41)
+    assert longer.forward == aj.cost(config, seq=41).forward
+    assert "made for 40 positions; rotary ones go on" in longer.beyond
+    assert longer.beyond in lines(longer)
+    assert aj.cost(config).inputs == ((1, 1024),)
+    assert not aj.cost({**BERT, "max_position_embeddings": 20}).beyond
 
 
 def test_half_precision_takes_half() -> None:

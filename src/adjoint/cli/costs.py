@@ -48,6 +48,8 @@ def show(
         "given": given(one) if len(found) == 1 else f"{len(found)} sizes, a row each",
     }.items():
         about.add_row(Text(what, "dim"), told)
+    if beyond := max(found, key=lambda size: size.inputs[0][-1]).beyond:
+        about.add_row("", Text(beyond, "yellow"))
     console.print(about, "")
     if len(found) > 1:
         console.print(rows(found))

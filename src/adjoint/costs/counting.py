@@ -23,7 +23,7 @@ from adjoint.costs.memory import Alive, Memory, alive, checkpointed
 from adjoint.costs.passes import Pass, Spending, backward_of, variables
 from adjoint.costs.planning import Block, Plan, plan
 from adjoint.costs.roofline import Operation, Predicted, Roofline, predicted
-from adjoint.costs.subjects import example, laid_out, longest, shaped
+from adjoint.costs.subjects import example, laid_out, longest, made_for, shaped
 from adjoint.errors import TraceError
 from adjoint.nn.module import Module, count_parameters
 from adjoint.optim import AdamW
@@ -41,7 +41,8 @@ class Cost:
     memory alive at any moment of the forward pass, and of forward and backward together with what the first keeps for
     the second and the gradients; parameters and input not counted: `memory` has those. `components` add up to the
     passes; `layers` are the calls of modules. `inputs` are the shapes that the network was given;
-    `operations` are the components function by function, `blocks` the repeated blocks.
+    `operations` are the components function by function, `blocks` the repeated blocks; `made_for` is how many tokens a
+    language model was made for, None where that is not known.
 
     >>> import adjoint as aj
     >>> found = cost(aj.nn.MLP((3, 4, 2)), (1, 3))
@@ -62,6 +63,19 @@ class Cost:
     dtype: str
     operations: tuple[Operation, ...] = ()
     blocks: tuple[Block, ...] = ()
+    made_for: int | None = None
+
+    @property
+    def beyond(self) -> str:
+        """That the sequences are longer than the model was made for, in words; else nothing.
+
+        >>> import adjoint as aj
+        >>> aj.cost(aj.models.GPT(5, 4, n_layer=1, n_head=1, n_embd=4)).beyond
+        ''
+        """
+        if self.made_for is None or self.inputs[0][-1] <= self.made_for:
+            return ""
+        return f"made for {self.made_for:,} positions; rotary ones go on beyond, where it was not trained"
 
     def predicted(self, line: Roofline | None = None) -> Predicted:
         """Seconds of forward pass, backward pass and step on a roofline, else on this machine's, as it is remembered.
@@ -122,7 +136,7 @@ def cost(
     `model` is a network, or a configuration (a dict, the path of a `config.json` or of its folder) that is laid out
     without memory, so that any size can be counted. It is counted on x, an array of which only shape and dtype are
     read, or a shape (of float32 numbers); or on a `batch` (1 unless given) of sequences of `seq` tokens (as long as the
-    model allows, 1024 at most, unless given), or of images of the model's size. `dtype` is that of the weights.
+    model was made for, 1024 at most, unless given), or of images of the model's size. `dtype` is that of the weights.
 
     The backward pass gives the gradient of the parameters, as training needs it, and of x where `inputs` is true. A
     product n×k by k×m costs 2·n·k·m forward and twice that backward, except in the first layer, which without `inputs`
@@ -184,6 +198,7 @@ def cost(
         dtype=", ".join(sorted({str(p.dtype) for p in net.parameters()})),
         operations=_operations(*parts),
         blocks=_blocks(net, calls),
+        made_for=made_for(net),
     )
     if x is None and "int" in str(args[0].dtype):
         found.__dict__["_grown"] = grown

@@ -69,6 +69,17 @@ def limit(net: Module) -> int | None:
     return None if found is None else int(found)
 
 
+def made_for(net: Module) -> int | None:
+    """How many tokens a language model was made for: its limit, or those beyond which rotary positions go on.
+
+    >>> import adjoint as aj
+    >>> made_for(aj.models.GPT(5, 16, n_layer=1, n_head=1, n_embd=4)), made_for(aj.nn.Linear(3, 2))
+    (16, None)
+    """
+    told = getattr(getattr(net, "model", net), "made_for", None)
+    return limit(net) if told is None else int(told)
+
+
 def longest(net: Module) -> int:
     """The longest sequence on which a polynomial is counted: T5's table of distances is a real one."""
     from adjoint.models import T5, T5Encoder
@@ -98,7 +109,7 @@ def example(net: Module, batch: int | None = None, seq: int | None = None) -> tu
             raise ValueError(f"cost: {name} is to be a positive integer, not {size!r}.")
     n = batch or 1
     if isinstance(net, (CausalLM, LlamaModel, models.BertModel, Head, models.T5, models.T5Encoder)):
-        tokens = ShapeArray((n, seq or min(limit(net) or USUAL, USUAL)), "int64")
+        tokens = ShapeArray((n, seq or min(made_for(net) or USUAL, USUAL)), "int64")
         return (tokens, tokens) if isinstance(net, models.T5) else (tokens,)
     kind, sized = type(net).__name__, (models.ViTForImageClassification, models.ViTModel)
     others = (models.ResNet, models.MobileNet, models.MobileNetV2)

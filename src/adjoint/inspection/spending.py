@@ -113,7 +113,7 @@ def bound(found: Cost) -> str:
 
 
 def lines(found: Cost) -> list[str]:
-    """Three or four for the screen.
+    """Three to five for the screen.
 
     >>> import adjoint as aj
     >>> lines(aj.cost(aj.nn.Linear(3, 2), (5, 3)))[0]
@@ -129,7 +129,7 @@ def lines(found: Cost) -> list[str]:
     products.sort(key=lambda x: -x.forward.matmul_flops)
     shares = ", ".join(f"{x.name} {x.forward.matmul_flops / one.matmul_flops:.0%}" for x in products)
     moved = f"{bytes_told(one.bytes)} read and written forward, {one.intensity:.3g} FLOPs a byte; {bound(found)}"
-    return [told for told in (work, shares, moved, crossing(found)) if told]
+    return [told for told in (work, shares, moved, crossing(found), found.beyond) if told]
 
 
 def as_dict(found: Cost) -> dict[str, Any]:

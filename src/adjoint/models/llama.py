@@ -85,7 +85,7 @@ class LlamaModel(Module):
         num_key_value_heads: int | None = None, *, rotary: Rotary | None = None, eps: float = 1e-6,
         activation: str = "silu", windows: Sequence[int | None] | int | None = None, qkv_bias: bool = False,
         o_bias: bool = False, mlp_bias: bool = False, dropout: float = 0.0, std: float = 0.02,
-        max_positions: int | None = None, dtype: Any = "float32", rng: Rng = None,
+        max_positions: int | None = None, made_for: int | None = None, dtype: Any = "float32", rng: Rng = None,
     ) -> None:  # fmt: skip
         groups = num_key_value_heads or num_heads
         if num_heads % groups:
@@ -97,7 +97,7 @@ class LlamaModel(Module):
         if windows is None or isinstance(windows, int):
             windows = [windows] * num_layers
         rng = init.generator(rng)
-        self.max_positions = max_positions
+        self.max_positions, self.made_for = max_positions, made_for  # what is refused beyond, what is only told
         self.embed_tokens = Embedding(vocab_size, hidden_size, dtype=dtype, rng=rng)
         self.layers: list[Any] = [
             LlamaLayer(
@@ -241,7 +241,8 @@ def _built(
     dim = fields.integer("head_dim", width // count)
     if dim % 2:
         raise fields.error(f"the width of a head, {dim}, is to be even: rotary positions turn pairs")
-    turn, positions = rotary(fields, dim, fields.integer("max_position_embeddings", 2048))
+    made_for = fields.integer("max_position_embeddings", 2048)
+    turn, positions = rotary(fields, dim, made_for)
     tied = fields.flag("tie_word_embeddings", False)
     layers = fields.layers("num_hidden_layers")
     options: dict[str, Any] = {
@@ -252,6 +253,7 @@ def _built(
         "dropout": fields.number("attention_dropout", 0.0, 0.0, 1.0),
         "std": fields.number("initializer_range", 0.02),
         "max_positions": positions,
+        "made_for": made_for,
         **biases,
     }
     if built is Llama:
