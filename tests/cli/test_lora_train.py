@@ -215,7 +215,7 @@ def test_the_state_holds_no_base_weights_and_knows_them(
 
 BAD_TEXTS = {
     "empty.txt": (b"  \n", "is empty"),
-    "short.txt": (b"too short", "fewer than a window"),
+    "short.txt": (b"too short", "a smaller --seq takes less"),
     "latin.txt": (b"caf\xe9 " * 99, "not UTF-8"),
     "unknown.docx": (b"x", "data are text"),
 }
@@ -223,6 +223,7 @@ BAD_EXAMPLES = {
     "none.csv": (b"", "names the columns"),
     "nolabel.csv": (b"text,class\nyes,1\n", "names the columns"),
     "one.csv": (b"text,label\nyes,1\n", "too few"),
+    "two.csv": (b"text,label\nyes,1\nno,0\n", "--validation 0.1 of 2 examples holds out 0"),
     "ragged.csv": (b"text,label\nyes,1\nno\n", "line 3: 1 fields"),
     "words.csv": (b"text,label\nyes,good\nno,1\n", "line 2: the label 'good'"),
     "minus.csv": (b"text,label\nyes,-1\nno,1\n", "line 2: the label '-1'"),
@@ -332,13 +333,16 @@ def test_tokens_that_the_network_does_not_know(tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_together(writer: Path, verse: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, labelled = tmp_path / "out", tmp_path / "labelled.csv"
+    labelled.write_text("text,label\nyes,1\nno,0\n")
     aj.save(tmp_path / "weights.safetensors", {"w": np.ones((2, 2))})
     for words, expected in (
         ((writer, "--data", tmp_path / "no.txt"), "no.txt"),
         ((tmp_path / "nowhere", "--data", verse), "nowhere"),
         ((tmp_path / "weights.safetensors", "--data", verse), "no network"),
         ((bert(tmp_path / "bert"), "--data", verse), "does not write text"),
+        ((writer, "--data", labelled), "has labels, but"),
+        ((writer, "--data", labelled), "which writes text: labels need a classifier"),
         ((writer, "--data", verse, "--seq", 16, "--targets", "query"), "matches no layer"),
         ((writer, "--data", verse, "--seq", 16, "--rank", 17), "rank 17 is above"),
         ((writer, "--data", verse, "--seq", 5000), "fewer than a window"),
@@ -349,6 +353,32 @@ def test_what_does_not_go_together(writer: Path, verse: Path, tmp_path: Path) ->
         assert code == 1, told
         assert expected in told
         assert not out.exists() or not list(out.glob("adapter*"))
+
+
+def test_validation_is_above_zero(writer: Path, verse: Path, tmp_path: Path) -> None:
+    code, told = run(writer, "--data", verse, "--out", tmp_path / "out", "--validation", 0)
+    assert code == 2
+    assert "--validation" in told
+
+
+def test_a_loss_that_rose_is_told(writer: Path, verse: Path, tmp_path: Path) -> None:
+    words = ("--data", verse, "--seq", 16, "--steps", 10, "--lr", 20, "--method", "full")
+    code, told = run(writer, *words, "--out", tmp_path / "out")
+    assert code == 0, told
+    before, after = figures(tmp_path / "out")["before"][0], figures(tmp_path / "out")["after"][0]
+    assert before < after
+    assert "the loss rose: the learning rate is likely too large; try --lr 2 " in " ".join(told.split())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_before_is_of_the_network_that_learns(method: str, writer: Path, verse: Path, tmp_path: Path) -> None:
+    """At a rate of zero nothing changes, quantized or not; of AdaLoRA alone the loss has a penalty, and says so."""
+    out = tmp_path / "out"
+    code, told = run(writer, "--data", verse, "--seq", 16, "--steps", 12, "--lr", 0, "--out", out, "--method", method,
+                     "--rank", 3)  # fmt: skip
+    assert code == 0, told
+    assert figures(out)["before"][0] == pytest.approx(figures(out)["after"][0], rel=1e-5)
+    assert ("loss with penalty" in told) == (method == "adalora")
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")

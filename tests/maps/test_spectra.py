@@ -755,3 +755,10 @@ def test_an_inverse_says_how_much_is_lost() -> None:
         (aj.Dense(np.eye(2)) @ aj.Diagonal(np.array([1.0, 0.0]))).inverse()
     with pytest.raises(aj.SpectrumError, match=r"these have 3 and 2; a pseudo-inverse is not given"):
         aj.Dense(np.ones((2, 3))).inverse()
+
+
+def test_a_value_of_zero_beside_huge_ones_has_a_bound_without_a_warning() -> None:
+    values, bound = gram.of_gram(np.diag([1e300, 0.0]), 2)
+    np.testing.assert_array_equal(values, [1e150, 0.0])
+    assert np.isfinite(bound).all()
+    assert bound[1] == pytest.approx((2**0.5 * gram.EPSILON * 1e300) ** 0.5)

@@ -70,6 +70,11 @@ def task(net: Any, model: Path, data: Path, seq: int, share: float, seed: int) -
         raise FileNotFoundError(f"{data}: there is no such file.")
     if kind == ".txt":
         return _language(net, model, data, seq, share)
+    if isinstance(net, (GPT, Llama)):
+        raise ValueError(
+            f"{data} has labels, but {model} holds a {type(net).__name__}, which writes text: labels need a "
+            "classifier; give this network a text (.txt)."
+        )
     if kind == ".npz":
         return _labelled(net, data, *_arrays(data), share, seed)
     rows = list(_csv(data) if kind == ".csv" else _jsonl(data))
@@ -100,7 +105,10 @@ def _language(net: Any, model: Path, data: Path, seq: int, share: float) -> Task
             "examples with labels (.csv or .jsonl with text and label, .npz with x and y)."
         )
     codes = tokens_of(model, data)
-    train, validation = windows(codes, seq, share, name=str(data))
+    try:
+        train, validation = windows(codes, seq, share, name=str(data))
+    except DataError as error:
+        raise DataError(f"{error}: a smaller --seq takes less, or give a longer text.") from None
     known = _outputs(net, data, train.x[:1] * 0)
     if codes.max() >= known:
         raise ValueError(f"{model}: its tokenizer gives token {codes.max()}, but the network knows {known}.")
@@ -134,6 +142,12 @@ def _labelled(
         raise DataError(
             f"{data}: labels run from {y.min()} to {y.max()}, but {type(net).__name__} has {classes} classes, numbered "
             "from 0: mend num_labels in its configuration, or the labels."
+        )
+    held_out = round(len(x) * share)
+    if not 0 < held_out < len(x):
+        raise DataError(
+            f"{data}: --validation {share:g} of {len(x)} examples holds out {held_out}, and each part needs at least "
+            "one: give more examples, or another share."
         )
     train, validation = Dataset(x, y, data.stem).split(share, seed)
     return Task(train, validation, cross_entropy, accuracy, masked)

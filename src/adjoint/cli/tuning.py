@@ -71,7 +71,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A model that was adapted: loss and accuracy on the examples held out, before and after."""
+    """A model that was adapted: loss and accuracy on the examples held out, before (but quantized) and after."""
 
     net: Any
     before: tuple[float, float | None]
@@ -103,7 +103,7 @@ def tune(console: Console, options: Options) -> Tuned:
     total = count_parameters(net)
     console.print(described(options, found, ready, total, train, epochs, steps), "")
     batch = min(options.batch, len(train))
-    before = evaluate(found.taking(net), found.validation, loss=found.loss, metric=found.metric, batch_size=batch)
+    before = evaluate(found.taking(ready.net), found.validation, loss=found.loss, metric=found.metric, batch_size=batch)
     began = time.perf_counter()
     run = fit(
         found.taking(ready.net),
@@ -207,13 +207,14 @@ def described(
     kind = "blocks of {} tokens" if found.metric is None else "examples of {}"
     shape = kind.format("×".join(map(str, found.train.x.shape[1:])))
     how = "" if options.method == "full" else f", rank {options.rank}, alpha {options.alpha:g}"
+    penalized = "" if ready.penalty is None else ", loss with penalty"
     return _grid(
         {
             "model": f"{options.model}: {total:,} parameters",
             "data": f"{options.data}: {shape}, {len(found.train):,} to learn from, {len(found.validation):,} held out",
             "method": f"{options.method}{how}: {_share(ready.learning, total)} learn",
             "training": f"{steps:,} steps in {epochs} {train.unit}s, batches of {min(options.batch, len(train))}, "
-            f"AdamW, lr {options.rate:g}",
+            f"AdamW, lr {options.rate:g}{penalized}",
         }
     )
 
@@ -222,6 +223,10 @@ def ended(result: Tuned, found: Task, options: Options) -> Table:
     """What came of it."""
     unit = "token" if found.metric is None else "example"
     rows = {"held out": f"loss {result.before[0]:.4f} before, {result.after[0]:.4f} after (nats a {unit})"}
+    if result.after[0] > result.before[0]:
+        rows["worse"] = (
+            f"the loss rose: the learning rate is likely too large; try --lr {options.rate / 10:g} in another folder"
+        )
     if result.before[1] is not None and result.after[1] is not None:
         rows["right"] = f"{result.before[1]:.1%} before, {result.after[1]:.1%} after"
     rows |= {

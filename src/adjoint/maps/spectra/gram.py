@@ -35,4 +35,5 @@ def of_gram(gram: np.ndarray, longer: int) -> tuple[np.ndarray, np.ndarray]:
     squares = squares[..., ::-1].clip(0.0)
     values = np.sqrt(squares)
     off = longer**0.5 * EPSILON * np.sum(squares, -1, keepdims=True)
-    return values, np.minimum(off**0.5, off / np.maximum(values, np.finfo(np.float64).tiny))
+    with np.errstate(over="ignore"):  # beside a value of zero √d is the least
+        return values, np.minimum(off**0.5, off / np.maximum(values, np.finfo(np.float64).tiny))
