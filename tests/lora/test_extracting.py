@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import warnings
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 import adjoint as aj
 from adjoint.cli import app
+from adjoint.lora.screens import extraction
 from adjoint.maps.spectra import truncation
 from adjoint.maps.spectra.truncation import truncated
 from tests.lora.peft_peers import close
@@ -278,3 +282,14 @@ def test_the_command_writes_the_folder_and_tells_it(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "rank 99 is above 12" in result.output
     assert not (tmp_path / "no").exists()
+
+
+def test_layers_do_not_look_alike() -> None:
+    _, found = aj.lora.extract(aj.nn.MLP((4, 4), rng=0), aj.nn.MLP((4, 4), rng=1), 1)
+    names = ["lm_head", *(f"model.layers.{k}.self_attention.query" for k in range(30))]
+    many = replace(found, layers=tuple(replace(found.layers[0], name=name) for name in names))
+    for every, count in ((False, 24), (True, 31)):
+        file = io.StringIO()
+        Console(file=file, width=100).print(extraction(many, every))
+        lines = [line.split() for line in file.getvalue().splitlines()]
+        assert [line[0] for line in lines if line and line[0] in names] == names[:count]

@@ -47,10 +47,13 @@ def extraction(found: Extraction, every: bool = False) -> Group:
     rows = sorted(found.layers, key=lambda x: -x.error)
     shown = rows if every else rows[:SHOWN]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer", overflow="fold")
     for header in ("matrix", "rank", "parameters", "‖ΔW‖", "error", "holds"):
         table.add_column(header, justify="right", no_wrap=True)
-    for name, x in zip(shortened([x.name for x in shown]), shown, strict=True):
+    names = shortened([x.name for x in shown])
+    if every or len(set(names)) < len(names):  # cut, they would look alike
+        names = [plain(x.name) for x in shown]
+    for name, x in zip(names, shown, strict=True):
         table.add_row(
             name, shape(x.matrix), f"{x.rank:,}", f"{x.parameters:,}", figures(x.norm), figures(x.error),
             f"{x.kept:.2%}",
