@@ -141,6 +141,17 @@ def test_what_is_plotted_of_several_sizes(known: bool, monkeypatch: pytest.Monke
         assert list(axes[2].lines[0].get_ydata()) == [x.predicted().training for x in found[:3]]
 
 
+@pytest.mark.parametrize("lengths", [(128, 256), (16, 64, 1024)])
+def test_the_axes_are_readable(lengths: tuple[int, ...]) -> None:
+    """No two ticks have the same words, and there are some to read by."""
+    figure = swept(aj.costs.sweep(SMALL, batch=(1,), seq=lengths), "toy")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        told = [x.get_text() for x in axes.get_yticklabels() if low <= x.get_position()[1] <= high]
+        assert 3 <= len(told) == len(set(told))
+
+
 def test_measured_beside_predicted(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The arithmetic of the screen on a planted roofline and planted times; then a run by the clock."""
     line = Roofline("toy", {"float32": 1e9}, 1e9)

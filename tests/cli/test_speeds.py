@@ -104,6 +104,16 @@ def test_what_is_drawn() -> None:
     assert [bar.get_height() for bar in passes.patches] == [3.0, 1.5]
 
 
+def test_a_curve_within_one_power_of_ten_has_ticks() -> None:
+    flat = replace(PLANTED, batches=(Batch(1, 2e-5, 1.1e-5, "memory"), Batch(4, 8e-5, 1.2e-5, "memory")))
+    figure = speeds_shown.figure(flat)
+    figure.draw_without_rendering()
+    axes = figure.axes[1]
+    low, high = axes.get_ylim()
+    told = [x.get_text() for x in axes.get_yticklabels() if low <= x.get_position()[1] <= high]
+    assert {"2·10⁻⁵", "5·10⁻⁵"} <= set(told)
+
+
 def run(*words: object) -> tuple[int, str]:
     done = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["doctor", *map(str, words)], catch_exceptions=False)
     return done.exit_code, done.output

@@ -89,9 +89,9 @@ def swept(found: Sequence[Cost], title: str) -> Figure:
         axes.set_xlabel("tokens in a sequence" if along else "batch")
         axes.set_title(label, loc="left", fontsize=10)
         if label == MEMORY:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.3 * max(values))  # room for the legend
         else:
-            logarithmic(axes, "y", 7, (1.0, 2.0, 5.0))
+            logarithmic(axes, "y", 7)
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -87,13 +87,28 @@ def element(text: str, label: str, width: float, height: float) -> Markup:
     return Markup(head + re.sub(r" {2,}", " ", text))
 
 
-def logarithmic(axes: Axes, which: Literal["x", "y"], ticks: int = 5, subs: tuple[float, ...] = (1.0,)) -> None:
-    """Make one axis logarithmic, its powers of ten written plainly."""
+def logarithmic(
+    axes: Axes, which: Literal["x", "y"], ticks: int = 5, subs: tuple[float, ...] | None = None
+) -> None:  # fmt: skip
+    """Make one axis logarithmic, its numbers written plainly.
+
+    Unless `subs` says otherwise they are powers of ten; where what is drawn spans less than two of them 2 and 5 times
+    each, too.
+
+    >>> axes = Figure().add_subplot()
+    >>> _ = axes.plot([2e8, 6e8])
+    >>> logarithmic(axes, "y")
+    >>> [power(y, 2) for y in axes.get_yticks()]
+    ['10⁸', '2·10⁸', '5·10⁸']
+    """
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
+    if subs is None:
+        low, high = axis.get_data_interval()
+        subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=ticks))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value, 2)))
 
 
 def power(value: float, decimals: int = 0) -> str:
@@ -105,4 +120,5 @@ def power(value: float, decimals: int = 0) -> str:
     if value == 0 or 0.01 <= value <= 1000:
         return f"{value:g}"
     digits, exponent = f"{value:.{decimals}e}".split("e")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
     return f"{'' if digits == '1' else f'{digits}·'}10{str(int(exponent)).translate(SUPERSCRIPTS)}"
