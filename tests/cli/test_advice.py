@@ -144,6 +144,13 @@ def test_slow_products() -> None:
     assert "on 4 threads" in the_only(advise(matmul=slow(0.9, 0.3), processor={"load": None}))
 
 
+def test_a_high_load_is_told_once() -> None:
+    told = the_only(advise(matmul=slow(0.9, 0.3), processor={"load": 4.5}))
+    assert "The load is 4.5 on 4 cores: all speeds here are too low" in told
+    assert advise(processor={"load": 3.9}) == []
+    assert advise(processor={"load": None}) == []
+
+
 def test_slow_products_are_not_told_twice() -> None:
     found = advise(matmul=slow(0.4, 0.4), blas={"kernels": "Haswell"})
     assert "Haswell" in the_only(found)

@@ -56,6 +56,18 @@ def test_speeds_are_plausible(facts: dict[str, Any]) -> None:
         assert 0.1 < facts["bandwidth_gbs"][name] < 10_000
 
 
+@pytest.mark.parametrize(("fraction", "explained"), [(1.29, True), (0.9, False)])
+def test_products_beyond_the_estimate_are_explained(facts: dict[str, Any], fraction: float, explained: bool) -> None:
+    facts["processor"] |= {"simd": "AVX-512", "simd_bits": 512, "fma_per_cycle": 1}
+    for dtype in ("float32", "float64"):
+        for run in facts["matmul"][dtype].values():
+            run |= {"peak_gflops": 100.0, "fraction": fraction}
+    facts["matmul"]["peak_method"] = f"estimate: {measurements.peak_told(facts['processor'])}"
+    words = " ".join(printed(facts, 100).split())
+    assert "reckoned with one 512-bit unit in each core" in words
+    assert ("more than 100%: its cores do more a cycle" in words) == explained
+
+
 def test_threads_and_peaks_belong_together(facts: dict[str, Any]) -> None:
     runs = facts["matmul"]["float32"]
     assert runs["one"]["threads"] == 1

@@ -32,7 +32,7 @@ def remedies(facts: Facts) -> list[Remedy]:
 
     `facts` are those of `examine`, measured or not.
     """
-    return [found for rule in (_kernels, _threads, _numba, _speed, _gpu) for found in rule(facts)]
+    return [found for rule in (_load, _kernels, _threads, _numba, _speed, _gpu) for found in rule(facts)]
 
 
 def _kernels(facts: Facts) -> Iterator[Remedy]:
@@ -104,11 +104,22 @@ def _numba(facts: Facts) -> Iterator[Remedy]:
         )
 
 
+def _load(facts: Facts) -> Iterator[Remedy]:
+    """More programs at work than there are cores for."""
+    load, cores = facts["processor"]["load"], whole_cores(facts["processor"])
+    if load is not None and load > cores:
+        yield Remedy(
+            f"The load is {load:.1f} on {count(cores, 'core')}: all speeds here are too low, and times that are "
+            "predicted from them too long.",
+            "End other programs, or wait until they have, and run again.",
+        )
+
+
 def _speed(facts: Facts) -> Iterator[Remedy]:
     """Products slower than the processor should do, where no rule above explains it."""
     products = facts.get("matmul", {}).get("float32")
     processor = facts["processor"]
-    if not products or any(_kernels(facts)) or any(_threads(facts)):
+    if not products or any(_load(facts)) or any(_kernels(facts)) or any(_threads(facts)):
         return
     one, every = products["one"], products["all"]
     cores = whole_cores(processor)

@@ -19,6 +19,10 @@ from .machine import Facts
 CLOCK_MEASURED = "measured: a chain of shifts and exclusive ors, each waiting for the last, at one cycle each"
 CLOCK_REPORTED = "as the system reports it, which a virtual machine may get wrong"
 PEAK_METHOD = "cores × SIMD lanes × fused multiply-adds a cycle × 2 × clock"
+EXCEEDED = (
+    "more than 100%: its cores do more a cycle than its model number tells, which a virtual machine may hide, or the "
+    "clock was measured while other programs slowed it"
+)
 TRIAD_METHOD = "a = b + s·c by two NumPy calls, five passes over arrays larger than the caches"
 
 CYCLES_PER_ROUND = 6
@@ -91,6 +95,18 @@ def peak_gflops(processor: Facts, dtype: DTypeLike, cores: int, ghz: float | Non
         return None
     lanes = processor["simd_bits"] // (8 * np.dtype(dtype).itemsize)
     return float(cores * lanes * processor["fma_per_cycle"] * 2 * ghz)
+
+
+def peak_told(processor: Facts) -> str:
+    """How `peak_gflops` is found, with the processor's own units.
+
+    >>> peak_told({"simd_bits": 512, "fma_per_cycle": 1})[-43:]
+    'reckoned with one 512-bit unit in each core'
+    """
+    if processor["simd_bits"] is None:
+        return PEAK_METHOD
+    units = "one {}-bit unit" if processor["fma_per_cycle"] == 1 else f"{processor['fma_per_cycle']} {{}}-bit units"
+    return f"{PEAK_METHOD}, reckoned with {units.format(processor['simd_bits'])} in each core"
 
 
 def triad_bytes(l3_bytes: int, available_bytes: int | None) -> int:

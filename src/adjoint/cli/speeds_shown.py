@@ -46,11 +46,14 @@ def claim(found: Speeds) -> str:
     first, last = found.batches[0], max((b for b in found.batches if b.batch <= CLAIMED), key=lambda b: b.batch)
     times, most = last.seconds / first.seconds, found.free
     until = "all of these" if found.crossing is None else f"batches below {found.crossing}"
-    long = f"up to {most}" if most > first.batch else "none that is larger"
+    larger = next((b.batch for b in found.batches if b.batch > first.batch), None)
+    if most > first.batch:
+        long = f" Up to a batch of {most} it takes less than twice as long."
+    else:
+        long = "" if larger is None else f" Already a batch of {larger} takes twice as long or more."
     return (
-        f"A batch of {last.batch} takes {times:.3g} times as long as one of {first.batch}; of those measured, {long} "
-        f"takes less than twice as long. By the roofline memory bounds {until}: reading the weights takes the time "
-        "there, however many examples share it."
+        f"A batch of {last.batch} takes {times:.3g} times as long as one of {first.batch}.{long} By the roofline "
+        f"memory bounds {until}: reading the weights takes the time there, however many examples share it."
     )
 
 
