@@ -121,6 +121,52 @@ def test_pixels_in_a_csv_become_images(tmp_path: Path) -> None:
     assert code == 0, told
 
 
+# What then
+
+
+def generated(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(
+        app, ["generate", *map(str, words), "--prompt", "Shall", "-n", "12", "--temperature", "0"]
+    )
+    return done.exit_code, f"{done.output}{done.exception or ''}"
+
+
+def test_an_adapter_is_used_by_the_command_that_is_told(writer: Path, verse: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--data", verse, "--seq", 16, "--steps", 20, "--rank", 3, "--lr", "3e-2")
+    code, told = run(writer, *words, "--out", out)
+    assert code == 0, told
+    assert f"adjoint generate {writer} --adapter {out}\n" in told
+    assert f"net = aj.lora.load(aj.open({str(writer)!r}), {str(out)!r})\n" in told
+    net = aj.lora.load(aj.open(writer), out).eval()
+    tokens = aj.models.tokenizer(writer).encode("Shall")
+    expected = aj.models.tokenizer(writer).decode(net.generate(tokens[None], 12, 0.0)[0].tolist())
+    for backend in ("numpy", "torch"):
+        code, told = generated(writer, "--adapter", out, "--backend", backend)
+        assert code == 0, told
+        assert told.startswith(expected)
+    assert not generated(writer)[1].startswith(expected)
+
+
+def test_an_adapter_is_no_model(writer: Path, verse: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(writer, "--data", verse, "--seq", 16, "--steps", 1, "--out", out)[0] == 0
+    expected = f"{out} is an adapter for {writer}, not a model: adjoint generate {writer} --adapter {out}"
+    code, told = generated(out)
+    assert code == 1
+    assert expected in told
+    assert expected in run(out, "--data", verse, "--out", tmp_path / "second")[1]
+    code, told = generated(writer, "--adapter", tmp_path / "nowhere")
+    assert code == 1
+    assert "nowhere" in told
+    other = aj.lora.add(aj.nn.MLP((4, 3, 2)), rank=2)
+    aj.lora.save(other, tmp_path / "other")
+    assert "another network" in generated(writer, "--adapter", tmp_path / "other")[1]
+    assert "an adapter for BASE" in generated(tmp_path / "other")[1]
+    (out / "adapter_config.json").write_text("{")
+    assert "adapter_config.json" in generated(out)[1]
+
+
 # Going on
 
 

@@ -321,6 +321,9 @@ def _cost(
 def _generate(
     model: Annotated[str, typer.Argument(help="A language model's folder, with its tokenizer.", metavar="MODEL")],
     prompt: Annotated[str, typer.Option(help="How the text begins.")] = "",
+    adapter: Annotated[
+        str | None, typer.Option(help="A folder of adapters, such as `lora train` writes.", metavar="FOLDER")
+    ] = None,
     n: Annotated[int, typer.Option("-n", "--tokens", min=1, help="How many tokens at most.")] = 200,
     temperature: Annotated[
         float, typer.Option(min=0.0, help="0: always the likeliest token; larger: more varied.")
@@ -347,6 +350,7 @@ def _generate(
             backend=backend.value,
             dtype=dtype,
             trust_pickle=trust_pickle,
+            adapter=adapter,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,

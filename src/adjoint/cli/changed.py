@@ -11,10 +11,11 @@ from rich.rule import Rule
 from rich.text import Text
 
 from adjoint import __version__
+from adjoint.cli.adapted import adapters
 from adjoint.inspection import diff
 from adjoint.inspection.changes import Changes
 from adjoint.inspection.changes_screen import screen
-from adjoint.lora.files import CONFIG, load
+from adjoint.lora.files import load
 
 
 def show(
@@ -33,12 +34,6 @@ def show(
     title = Text(f"adjoint {__version__} · diff {names[0]} → {names[1]}", "bold")
     console.print(Rule(title, align="left", style="dim"))
     console.print(screen(found, every))
-
-
-def adapters(folder: str) -> bool:
-    """Whether a folder holds adapters rather than a model."""
-    own, model = (os.path.exists(os.path.join(folder, name)) for name in (CONFIG, "config.json"))
-    return own and not model
 
 
 def beside(base: str, folder: str, intruders: bool = True) -> Changes:

@@ -16,7 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
+from adjoint.cli.adapted import lines, refuse, uses
 from adjoint.cli.door import RUN, STATE, check
+from adjoint.cli.opened import hints
 from adjoint.cli.tasks import Task, task
 from adjoint.costs.units import scaled, seconds
 from adjoint.data import Dataset, Rounds
@@ -139,12 +141,14 @@ def tune(console: Console, options: Options) -> Tuned:
     told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     write(options.out / RUN, json.dumps({"options": told, **figures}, indent=1).encode())
     options.state.unlink()
-    console.print(ended(result, found, options))
+    console.print(ended(result, found, options), "")
+    console.print(usage(result, options), soft_wrap=True)  # whole, so that it can be copied
     return result
 
 
 def network(model: Path) -> Any:
-    """The network of a folder, in float32. Raises CheckpointError for weights without a configuration."""
+    """The network of a folder, in float32. Raises CheckpointError for weights without a configuration, and adapters."""
+    refuse(str(model))
     found = opened(model)
     if not isinstance(found, Module):
         raise CheckpointError(f"{model} holds weights without a configuration (config.json), so no network.")
@@ -236,6 +240,13 @@ def ended(result: Tuned, found: Task, options: Options) -> Table:
         "change": result.verdict or f"adjoint diff {options.model} {options.out} tells whether low rank was enough",
     }
     return _grid(rows)
+
+
+def usage(result: Tuned, options: Options) -> Text:
+    """How the result is used."""
+    if options.method == "full":
+        return hints(result.net, str(options.out))
+    return lines(uses(str(options.model), str(options.out), hasattr(result.net, "generate")))
 
 
 def _share(learning: int, total: int) -> str:
