@@ -151,11 +151,14 @@ def test_an_adapter_is_used_by_the_command_that_is_told(writer: Path, verse: Pat
 def test_an_adapter_is_no_model(writer: Path, verse: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(writer, "--data", verse, "--seq", 16, "--steps", 1, "--out", out)[0] == 0
-    expected = f"{out} is an adapter for {writer}, not a model: adjoint generate {writer} --adapter {out}"
+    expected = (
+        f"{out} is an adapter for {writer}, not a model; to write text with it: adjoint generate {writer} --adapter "
+    )
     code, told = generated(out)
     assert code == 1
     assert expected in told
     assert expected in run(out, "--data", verse, "--out", tmp_path / "second")[1]
+    assert expected in CliRunner().invoke(app, ["lora", "plan", str(out)]).output
     code, told = generated(writer, "--adapter", tmp_path / "nowhere")
     assert code == 1
     assert "nowhere" in told

@@ -60,4 +60,4 @@ def refuse(folder: str) -> None:
     if adapters(folder):
         base = base_of(folder)
         told = uses(base, folder, writes=True)["for text"]
-        raise CheckpointError(f"{folder} is an adapter for {base}, not a model: {told}")
+        raise CheckpointError(f"{folder} is an adapter for {base}, not a model; to write text with it: {told}")

@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from adjoint import __version__
+from adjoint.cli.adapted import refuse
 from adjoint.errors import CheckpointError
 from adjoint.interop.opening import open as opened
 from adjoint.lora.extracting import Extraction, extract
@@ -39,7 +40,8 @@ def extracted(
 
 
 def network(source: str) -> Any:
-    """The network of a folder. Raises CheckpointError for weights without a configuration."""
+    """The network of a folder. Raises CheckpointError for adapters, and weights without a configuration."""
+    refuse(source)
     found = opened(source)
     if not isinstance(found, Module):
         raise CheckpointError(f"{source} holds weights without a configuration (config.json), so no network.")

@@ -16,21 +16,20 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
-from adjoint.cli.adapted import lines, refuse, uses
+from adjoint.cli.adapted import lines, uses
 from adjoint.cli.door import RUN, STATE, check
+from adjoint.cli.extracted import network
 from adjoint.cli.opened import hints
 from adjoint.cli.tasks import Task, task
 from adjoint.costs.units import scaled, seconds
 from adjoint.data import Dataset, Rounds
-from adjoint.errors import CheckpointError
 from adjoint.inspection import diff
-from adjoint.interop import open as opened
 from adjoint.interop.checkpoints import save as save_weights
 from adjoint.interop.writing import write
 from adjoint.lora import adapted_layers, compact, save
 from adjoint.lora.methods import Prepared, prepare
 from adjoint.lora.targets import HEADS
-from adjoint.nn.module import Module, count_parameters
+from adjoint.nn.module import count_parameters
 from adjoint.optim import cosine
 from adjoint.training import Trained, evaluate, fit
 
@@ -97,7 +96,7 @@ def tune(console: Console, options: Options) -> Tuned:
     if options.steps is not None and options.epochs is not None:
         raise ValueError("lora train: --steps or --epochs, not both.")
     check(options.out, options.model, options.resume)
-    net = network(options.model)
+    net = network(str(options.model)).to(dtype="float32")
     found = task(net, options.model, options.data, options.seq, options.share, options.seed)
     train, epochs, steps = planned(found.train, options)
     ready = readied(net, found, options, steps)
@@ -144,15 +143,6 @@ def tune(console: Console, options: Options) -> Tuned:
     console.print(ended(result, found, options), "")
     console.print(usage(result, options), soft_wrap=True)  # whole, so that it can be copied
     return result
-
-
-def network(model: Path) -> Any:
-    """The network of a folder, in float32. Raises CheckpointError for weights without a configuration, and adapters."""
-    refuse(str(model))
-    found = opened(model)
-    if not isinstance(found, Module):
-        raise CheckpointError(f"{model} holds weights without a configuration (config.json), so no network.")
-    return found.to(dtype="float32")
 
 
 def planned(train: Dataset, options: Options) -> tuple[Dataset, int, int]:
