@@ -258,6 +258,8 @@ def test_what_is_plotted_is_the_polynomial() -> None:
         (GPT2, ["--batch", 0], "--batch"),
         (GPT2, ["--memory", "2GB"], "give --devices, too"),
         (GPT2, ["--devices", 2, "--memory", "much"], "a size is such as 80GB"),
+        (GPT2, ["--devices", 2, "--memory", "80"], "--memory 80 is 80 bytes: its unit is missing, such as 80GB"),
+        (GPT2, ["--devices", 2, "--link", "50"], "--link 50 is 50 bytes: its unit is missing"),
         (GPT2, ["--batch", "1,8", "--devices", 2], "give one --batch and one --seq"),
         (GPT2, ["--seq", "16,32", "--measure"], "give one --batch and one --seq"),
         (GPT2, ["--seq", "16;32"], "--seq is a positive integer or several such as 128,256"),
@@ -270,6 +272,20 @@ def test_what_is_refused(written: Any, config: dict[str, Any], options: list[obj
     assert code != 0
     assert told in found
     assert "Traceback" not in found
+
+
+@pytest.mark.parametrize(("file", "counts"), [("net.onnx", "aj.cost(aj.open("), ("model.safetensors", "gpt2.")])
+def test_what_is_no_configuration(tmp_path: Path, file: str, counts: str) -> None:
+    (tmp_path / file).write_bytes(b"x")
+    code, found = run(tmp_path / file, width=200)
+    assert code == 1
+    assert "is no configuration: give a config.json, the folder where it lies, or a name such as gpt2" in found
+    assert counts in found
+
+
+def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"the folder has no config\.json"):
+        run(tmp_path)
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:

@@ -280,6 +280,18 @@ def test_every_fault_is_told_and_nothing_is_read(tmp_path: Path, monkeypatch: py
     assert "model.layers.0.self_attn.q_proj.weight is (12, 24), not (12, 12)" in told
 
 
+def test_of_many_faults_some_are_told_and_counted(tmp_path: Path) -> None:
+    state = aj.models.from_config(LLAMA, rng=0).state_dict()
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "vocab_size": 97, "hidden_size": 24}))
+    aj.save(tmp_path / "model.safetensors", state)
+    with pytest.raises(aj.CheckpointError) as raised:
+        aj.open(tmp_path)
+    told = next(line for line in str(raised.value).splitlines() if "of another shape" in line)
+    assert told.count(", not (") == 5
+    wrong = len(state) - told.count("bias")
+    assert re.search(rf"; and {wrong - 5} more$", told)
+
+
 @pytest.mark.parametrize(
     ("config", "told"),
     [

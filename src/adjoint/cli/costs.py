@@ -23,6 +23,8 @@ from adjoint.costs.units import scaled
 from adjoint.interop.weights import bytes_told
 from adjoint.models.config import read_config
 
+FILES = (".onnx", ".safetensors", ".npz", ".npy", ".pt", ".pth", ".bin", ".gguf")  # of programs and weights
+
 
 def show(
     console: Console, source: str, batch: Sequence[int] = (1,), seq: Sequence[int] | None = None,
@@ -73,6 +75,14 @@ def counted(
 ) -> tuple[Cost, ...]:  # fmt: skip
     """The cost at each size; ValueError for more sizes than are shown, and for several where one is wanted."""
     few(batch, seq)
+    if (path := Path(source)).suffix.lower() in FILES and path.is_file():
+        example = (
+            f"; in Python aj.cost(aj.open({source!r}), batch=1) counts it" if path.suffix.lower() == ".onnx" else ""
+        )
+        raise ValueError(
+            f"cost: {source} is no configuration: give a config.json, the folder where it lies, or a name such as gpt2"
+            f"{example}."
+        )
     if len(batch) * len(seq or (1,)) > 1 and (devices is not None or measured):
         raise ValueError("cost: --devices and --measure are of one size; give one --batch and one --seq.")
     return sweep(source, batch=batch, seq=seq, dtype=dtype)

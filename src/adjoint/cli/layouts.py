@@ -43,8 +43,16 @@ def asked(devices: int | None, memory: str | None, link: str | None) -> Devices 
         if memory is not None or link is not None:
             raise ValueError("cost: --memory and --link are of several devices; give --devices, too.")
         return None
-    room, speed = (None if x is None else nbytes(x) for x in (memory, link))
+    room, speed = (None if x is None else _large(x, option) for x, option in ((memory, "--memory"), (link, "--link")))
     return devices, room, speed
+
+
+def _large(told: str, option: str) -> float:
+    """The size; ValueError for less than any device or link has, as where the unit was forgotten."""
+    size = nbytes(told)
+    if size < UNITS["M"]:
+        raise ValueError(f"cost: {option} {told} is {size:,.0f} bytes: its unit is missing, such as {told.strip()}GB.")
+    return size
 
 
 def plans(found: Cost, devices: int, link: float | None = None) -> dict[str, Plan | None]:

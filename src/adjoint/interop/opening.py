@@ -24,6 +24,7 @@ WHAT = (
     "PyTorch's .pt, .pth or .bin); an .onnx file; or a torch.nn.Module with example inputs"
 )
 BACKENDS = ("numpy", "torch", "jax")
+SHOWN = 5  # arrays of another shape that an error names
 BITSANDBYTES = ".quant_state.bitsandbytes__"  # in the names of what describes weights of 4 bits
 
 
@@ -225,7 +226,7 @@ def _read(plan: Plan, dtype: Any, backend: str | None, progress: bool) -> Module
 
 
 def _check(path: str, config: str, where: Any, own: dict[str, Any], weights: Weights) -> None:
-    """Raise one error that names every array that is missing, unexpected or of another shape."""
+    """Raise one error that names the arrays that are missing, unexpected or of another shape, five of the last."""
     wrong = [
         f"{source.name} is {weights.shape(source.name)}, not {source.shape(tuple(own[name].shape))}"
         for name, source in where.found.items()
@@ -233,7 +234,8 @@ def _check(path: str, config: str, where: Any, own: dict[str, Any], weights: Wei
     ]
     told = [f"missing: {listed(where.missing)}"] if where.missing else []
     told += [f"unexpected: {listed(where.unexpected)}"] if where.unexpected else []
-    told += [f"of another shape: {'; '.join(wrong)}"] if wrong else []
+    more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    told += [f"of another shape: {'; '.join(wrong[:SHOWN])}{more}"] if wrong else []
     if told:
         raise CheckpointError(
             f"{path} does not hold the network of {config}, so nothing was read.\n  " + "\n  ".join(told) + "\n"

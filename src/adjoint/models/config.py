@@ -127,6 +127,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"{name}: no such file or folder, and none of {', '.join(PUBLISHED)}.")
     if path.is_dir():
         path = path / "config.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{name}: the folder has no config.json, which describes the network.")
     if path.stat().st_size > FILE_LIMIT:
         raise ValueError(f"{path}: a configuration of more than {FILE_LIMIT >> 20} MiB is none.")
     try:
