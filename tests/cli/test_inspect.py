@@ -168,3 +168,14 @@ def test_a_sample_that_is_no_array_is_told(tmp_path: Path, data: bytes) -> None:
     code, text = run(saved(tmp_path, ".npz"), "--sample", tmp_path / "x.npy")
     assert code == 1
     assert "--sample" in text
+
+
+def test_the_legend_explains_the_columns_that_are_shown(tmp_path: Path) -> None:
+    path = saved(tmp_path, ".safetensors")
+    for width in (80, 100, 160):
+        _, text = run(path, width=width)
+        header = next(line for line in text.splitlines() if line.startswith("weight "))
+        legend = " ".join(text[text.index("All singular values") :].split())
+        for column, told in (("stable", "stable: "), ("α", "α: "), ("random", "random: "), ("NF4", "‖Ŵ − W‖")):
+            assert (column in header.split()) == (told in legend), (width, column)
+        assert "FLOPs" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def language(tmp_path: Path) -> Path:
     """A small language model in a folder, and beside it samples of its ids."""
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
-        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
+        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2
     )
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "m")
     ids = np.random.default_rng(0).integers(0, 40, (3, 9))
@@ -149,6 +150,25 @@ def test_a_language_model_has_its_classes_on_the_last_axis(language: Path) -> No
         target = torch.from_numpy(held["target"])
     theirs = torch.nn.functional.cross_entropy(scores.reshape(-1, 40), target.reshape(-1))
     assert json.loads(told)["sample"]["value"] == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_on_80_columns_every_block_has_a_line(language: Path) -> None:
+    code, text = run(language, "--sample", language.parent / "lm.npz", "--loss", "cross_entropy", width=80)
+    assert code == 0
+    assert re.search(r"^model\.layers\.0 LlamaLayer( +[\d.]+){5} *$", text, re.MULTILINE)
+    told = " ".join(text.split())
+    assert "activation: √(mean y²) of the block's output y; gradient:" in told
+    assert "mean σ²" not in told
+    assert "then of each kind the 3 of the largest σ₁ and the 3 of the smallest stable rank." in told
+
+
+def test_what_is_left_out_of_the_sample_is_told_in_words(
+    model: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled, "OPENED", 7)
+    _, text = run(model, "--sample", sample)
+    told = " ".join(text.split())
+    assert "3 layers at the sample; the Jacobians from each depth to the output: their Jacobians have more" in told
 
 
 def test_classes_on_axis_1_stay_there() -> None:
@@ -180,5 +200,5 @@ def test_the_name_of_a_layer_may_be_its_end_and_is_checked_first(
     monkeypatch.setattr("adjoint.cli.inspected.inspect", None)  # not reached
     code, text = run(language, "--sample", sample, "--unseen", "gate_proj")
     assert code == 1
-    told = "'gate_proj' may be 2 layers: model.layers.0.mlp.gate_proj, model.layers.1.mlp.gate_proj."
+    told = "'gate_proj' may be 3 layers: model.layers.0.mlp.gate_proj, model.layers.1.mlp.gate_proj,"
     assert told in " ".join(text.split())

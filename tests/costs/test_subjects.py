@@ -67,6 +67,15 @@ def test_networks_for_images(make: str) -> None:
     assert {part.name for part in found.components} == {"convolutions", "norms", "head", "other"}
 
 
+def test_convolutions_of_a_program() -> None:
+    torch = pytest.importorskip("torch")
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(288, 10)
+    found = aj.cost(aj.open(torch.nn.Sequential(*layers).eval(), torch.ones(2, 3, 8, 8)), (2, 3, 8, 8))
+    products = {part.name: part.forward.matmul_flops for part in found.components}
+    assert products == {"convolutions": 2 * 2 * 8 * 36 * 27, "feed-forward": 2 * 2 * 288 * 10, "norms": 0, "other": 0}
+    assert [layer.kind for layer in found.layers][:2] == ["Conv2d", "BatchNorm2d"]
+
+
 def test_a_plain_network() -> None:
     parts = {part.name: part.forward for part in aj.cost(aj.nn.MLP((3, 4, 2)), (5, 3)).components}
     assert parts.keys() == {"feed-forward", "other"}

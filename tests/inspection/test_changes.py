@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adjoint as aj
+from adjoint.inspection.changes_screen import HEADERS
+from adjoint.inspection.screen import text
 from adjoint.inspection.tails import random_values
 from adjoint.inspection.turning import turning
 
@@ -280,8 +282,19 @@ def test_the_command_takes_a_folder_of_adapters(tmp_path: Path) -> None:
     assert (told["base"], told["tuned"]) == ("base", "adapter")
     moved = [x for x in told["changes"] if x["rank"]]
     assert [(x["name"], x["rank"], x["adapter"]) for x in moved] == [("h.0.mlp.c_fc.weight", 2, 2)]
-    assert moved[0]["turned"].startswith("its image of 32 in 128 by up to")
+    assert moved[0]["turned"].startswith("its image of 32 in 128 turned by up to")
     run = CliRunner().invoke(app, ["diff", str(tmp_path / "base"), str(tmp_path / "adapter")])
     assert "turned" in run.output
     lost = CliRunner().invoke(app, ["diff", str(tmp_path / "adapter"), str(tmp_path / "adapter")])
     assert lost.exit_code == 1
+
+
+def test_a_narrow_screen_leaves_out_columns_and_their_explanation() -> None:
+    base = {f"model.layers.{i}.self_attn.q_proj.weight": drawn(128, 64, seed=i) for i in range(3)}
+    found = aj.diff(base, {name: w + 0.3 * drawn(128, 64, seed=9) for name, w in base.items()})
+    for width, columns in ((60, ["ΔW/W", "rank", "k₉₀", "intruders", "turned"]), (100, list(HEADERS))):
+        shown = text(found, width)
+        header = next(line for line in shown.splitlines() if line.startswith("weight "))
+        assert header.split()[1:] == [x for x in columns if x != "r"]
+        assert ("random: k₉₀ of a random" in shown) == ("random" in columns)
+        assert "ΔW/W: ‖ΔW‖_F over ‖W‖_F; " in shown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -463,3 +465,17 @@ def test_a_direction_that_is_small_by_chance_raises_no_alarm_and_a_dependent_one
     x = random(200, 200)
     x[:, 5] = x[:, 6] + x[:, 7]
     assert told(aj.inspect({"w": x})) == {"w": "1 of 200 directions is lost (rank 199)"}
+
+
+def test_what_zeros_around_the_input_may_add_is_told_as_a_factor_where_it_is_much() -> None:
+    report = aj.inspect({"c.weight": random(4, 4, 3, 3)}, cache=False)
+    (row,) = report.rows
+    for factor, told in ((1.5, "σ₁ is at most 50 % more"), (11.0, "σ₁ is up to 11 times as large")):
+        wider = replace(report, rows=(replace(row, padded_norm=factor * row.sigma_max),))
+        assert told in " ".join(repr(wider).split())
+
+
+def test_beside_all_weights_a_scale_is_told_in_plain_words() -> None:
+    weights = {f"w{'abcdefghij'[k]}.weight": random(8, 9 + k, seed=k) for k in range(10)}
+    weights["wd.weight"] *= 1000.0
+    assert re.search(r"times the median of all 10 weights$", aj.inspect(weights, cache=False).findings[0].told)

@@ -9,7 +9,7 @@ from typing import Any
 
 from adjoint.arrays.shapes import count
 from adjoint.costs.passes import Pass, Spending, backward_of, learns, variables
-from adjoint.inspection.watching import evaluated, watch
+from adjoint.inspection.watching import evaluated, kind_of, watch
 from adjoint.interop.sections import source_name
 from adjoint.nn.layers import Linear, Sequential
 from adjoint.nn.module import Module, count_parameters
@@ -21,6 +21,7 @@ COMPONENTS = (PROJECTIONS, SCORES, FEED_FORWARD, CONVOLUTIONS, NORMS, EMBEDDINGS
 _HEADS = re.compile(r"^(lm_head|cls|classifier|pooler|score|qa_outputs|head|fc|(vit|bert|roberta)\.pooler)(\.|$)")
 _EMBEDDED = re.compile(r"(^|\.)(wte|wpe|shared|\w*embed\w*)(\.|$)", re.IGNORECASE)
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_NORMS = ("BatchNorm", "InstanceNorm", "LayerNorm", "GroupNorm")
 _PRODUCTS = ("linear", "quantized_linear", "affine", "weight_product")  # with weights: in an attention the projections
 _SUMS = ("add", "subtract")  # around other modules: what joins them
 
@@ -68,6 +69,11 @@ class Call:
     run: Callable[..., Any]
     inside: list[Call] = field(default_factory=list)
     spent: Spending = field(default_factory=Spending)
+
+    @property
+    def kind(self) -> str:
+        """The module's class, in its source where it was read from one."""
+        return kind_of(self.module)
 
 
 def watched(net: Module, args: Sequence[Any]) -> list[Call]:
@@ -135,9 +141,9 @@ def by_component(calls: Sequence[Call], spent: Sequence[Spending], whole: Spendi
 
 def _parted(call: Call, own: Spending, transformer: bool) -> list[tuple[str, Spending]]:
     """The components of a call, each with its part of what is the call's own."""
-    kind = type(call.module).__name__
+    kind = call.kind
     attends = _attends(call)
-    if kind.endswith("Norm") or "BatchNorm" in kind or "InstanceNorm" in kind:
+    if kind.endswith("Norm") or any(what in kind for what in _NORMS):
         return [(NORMS, own)]
     if kind == "Embedding" or (_EMBEDDED.search(call.name) and not attends):
         return [(EMBEDDINGS, own)]
@@ -150,7 +156,9 @@ def _parted(call: Call, own: Spending, transformer: bool) -> list[tuple[str, Spe
     sums = own.only(lambda name: bool(call.inside) and name in _SUMS)
     rest = own - sums
     if not attends:
-        return [(OTHER, sums), (FEED_FORWARD, rest)]
+        folded = rest.only(lambda name: name.startswith("conv"))
+        some = [(CONVOLUTIONS, folded)] if any(folded.products.values()) else []
+        return [(OTHER, sums), *some, (FEED_FORWARD, rest - folded)]
     linear = rest.only(lambda name: name in _PRODUCTS)
     return [
         (OTHER, sums),
@@ -173,7 +181,7 @@ def told(calls: Sequence[Call], backward: Sequence[Spending]) -> tuple[LayerCost
     return tuple(
         LayerCost(
             call.name,
-            type(call.module).__name__,
+            call.kind,
             call.level,
             count_parameters(call.module),
             call.spent.total(),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from adjoint.inspection.blocks import Block
-from adjoint.inspection.screen import plain, shortened
+from adjoint.inspection.screen import Fitted, plain, shortened
 from adjoint.inspection.table import figures
 
-HEADERS = ("activation", "gradient", "σ₁", "mean σ²", "× typical", "to here", "")
+HEADERS = ("activation", "gradient", "σ₁", "mean σ²", "× typical", "to here")
+LEFT_OUT = ("mean σ²", "activation", "to here")  # first, if too long a line
 
 
 def flow(found: Sequence[Block], cotangent: str) -> Group:
@@ -21,19 +22,34 @@ def flow(found: Sequence[Block], cotangent: str) -> Group:
 
     `cotangent` says what is sent back.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
-    table.add_column("block", overflow="fold")
-    for header in HEADERS:
-        table.add_column(header, justify="right" if header else "left", no_wrap=True)
-    for name, x in zip(shortened([x.name for x in found]), found, strict=True):
-        told = (x.activation, x.gradient_in, x.norm, x.gain, x.factor, x.product)
-        cells = ["–" if math.isnan(value) else figures(value) for value in told]
-        again = f" (call {x.nth + 1})" if x.nth else ""
-        label = Text(name or "(the network)").append(f" {plain(x.kind)}{again}", "dim")
-        table.add_row(label, *cells, Text(x.verdict, "bold red"))
-    legend = (
-        f"Medians over the examples. gradient: its norm at the block's input, that of {cotangent}; σ₁, mean σ²: of the "
-        "block's Jacobian; × typical: growth of a gradient over that of the typical block; "
-        "to here: product of the growths from the output."
-    )
-    return Group(Text("Gradient flow", "bold cyan"), table, Text(legend, "dim"))
+    names = shortened([x.name for x in found])
+
+    def made(without: Collection[str]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
+        table.add_column("block", overflow="fold")
+        headers = [header for header in HEADERS if header not in without]
+        for header in headers:
+            table.add_column(header, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for name, x in zip(names, found, strict=True):
+            told = (x.activation, x.gradient_in, x.norm, x.gain, x.factor, x.product)
+            cells = {h: "–" if math.isnan(value) else figures(value) for h, value in zip(HEADERS, told, strict=True)}
+            again = f" (call {x.nth + 1})" if x.nth else ""
+            label = Text(name or "(the network)").append(f" {plain(x.kind)}{again}", "dim")
+            table.add_row(label, *(cells[header] for header in headers), Text(x.verdict, "bold red"))
+        return table
+
+    explained = {
+        "activation": "√(mean y²) of the block's output y",
+        "gradient": f"its norm at the block's input, that of {cotangent}",
+        "σ₁": "of the block's Jacobian",
+        "mean σ²": "of its squared singular values",
+        "× typical": "growth of a gradient over that of the typical block",
+        "to here": "product of the growths from the output",
+    }
+
+    def legend(without: Collection[str]) -> list[Text]:
+        told = "; ".join(f"{header}: {text}" for header, text in explained.items() if header not in without)
+        return [Text(f"Medians over the examples. {told}.", "dim")]
+
+    return Group(Text("Gradient flow", "bold cyan"), Fitted(made, LEFT_OUT, legend))

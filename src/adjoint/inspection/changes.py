@@ -78,7 +78,7 @@ class Change:
         if kernel and other:
             told.append(f"its kernel of {kernel:,} dimensions turned by up to {self.turning.kernel:.3g}°")
         if 0 < a < self.matrix[0]:
-            told.append(f"its image of {a:,} in {self.matrix[0]:,} by up to {self.turning.image:.3g}°")
+            told.append(f"its image of {a:,} in {self.matrix[0]:,} turned by up to {self.turning.image:.3g}°")
         return ", ".join(told)
 
     @property

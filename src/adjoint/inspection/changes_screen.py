@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Group
@@ -9,16 +10,23 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint.inspection.changes import Change, Changes
-from adjoint.inspection.screen import plain, shortened
+from adjoint.inspection.screen import Fitted, plain, shortened
 from adjoint.inspection.table import figures, percent, shape
 
 SHOWN = 24  # weights in the table
 TOLD = 3  # of them in sentences
-LEGEND = (
-    "ΔW/W: ‖ΔW‖_F over ‖W‖_F; rank: singular values of ΔW above what rounding leaves; k₉₀: values that hold 90 % of "
-    "its energy, random: of a random matrix of that shape; intruders: of the ten leading singular vectors, those near "
-    "to none of the base's (|cos| < 0.6); turned: the largest angle of W's image or kernel to that before."
-)
+HEADERS = ("matrix", "ΔW/W", "σ₁", "rank", "r", "k₉₀", "random", "intruders", "turned")
+LEFT_OUT = ("σ₁", "random", "matrix", "intruders")  # columns, first, if too long a line
+LEGEND = {
+    "ΔW/W": "‖ΔW‖_F over ‖W‖_F",
+    "σ₁": "ΔW's largest singular value",
+    "rank": "singular values of ΔW above what rounding leaves",
+    "r": "of its adapters",
+    "k₉₀": "values that hold 90 % of its energy",
+    "random": "k₉₀ of a random matrix of that shape",
+    "intruders": "of the ten leading singular vectors, those near to none of the base's (|cos| < 0.6)",
+    "turned": "the largest angle of W's image or kernel to that before",
+}
 
 
 def screen(found: Changes, every: bool = False) -> Group:
@@ -38,25 +46,38 @@ def screen(found: Changes, every: bool = False) -> Group:
     if not moved:
         return Group(heading)
     shown = moved if every else moved[:SHOWN]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
-    table.add_column("weight", no_wrap=True)
-    adapters = any(x.adapter is not None for x in shown)
-    headers = ["matrix", "ΔW/W", "σ₁", "rank", *(["r"] if adapters else []), "k₉₀", "random", "intruders", "turned"]
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
-    for name, x in zip(shortened([x.name for x in shown]), shown, strict=True):
-        table.add_row(
-            Text(name, "" if x.low_rank else "yellow"), shape(x.matrix), percent(x.relative), figures(x.sigma),
-            f"{x.rank:,}", *([f"{x.adapter or '–'}"] if adapters else []), f"{x.k90:,}", f"{x.random90:,}",
-            "–" if x.intruders is None else str(x.intruders), _turned(x),
-        )  # fmt: skip
-    parts: list[Any] = [heading, "", table]
-    if len(moved) > len(shown):
-        parts.append(Text(f"… and {len(moved) - len(shown)} more", "dim"))
+    absent = [] if any(x.adapter is not None for x in shown) else ["r"]
+    names = shortened([x.name for x in shown])
+
+    def made(without: Collection[str]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
+        table.add_column("weight", no_wrap=True)
+        headers = [header for header in HEADERS if header not in (*without, *absent)]
+        for header in headers:
+            table.add_column(header, justify="right", no_wrap=True)
+        for name, x in zip(names, shown, strict=True):
+            cells = dict(zip(HEADERS, _cells(x), strict=True))
+            table.add_row(Text(name, "" if x.low_rank else "yellow"), *(cells[header] for header in headers))
+        return table
+
+    rest = [Text(f"… and {len(moved) - len(shown)} more", "dim")] if len(moved) > len(shown) else []
     details = [f"{plain(x.name)}: {x.told}" for x in full[:TOLD]]
     details += [f"{plain(x.name)}: {x.turned}" for x in sorted(moved, key=_angle, reverse=True)[:TOLD] if x.turned]
-    legend = LEGEND + (" r: of its adapters." if adapters else "")
-    return Group(*parts, "", *map(Text, details), "", Text(legend, "dim"))
+
+    def below(without: Collection[str]) -> list[Any]:
+        told = [f"{header}: {text}" for header, text in LEGEND.items() if header not in (*without, *absent)]
+        return [*rest, "", *map(Text, details), "", Text(f"{'; '.join(told)}.", "dim")]
+
+    return Group(heading, "", Fitted(made, LEFT_OUT, below))
+
+
+def _cells(x: Change) -> tuple[str, ...]:
+    """The figures of a line, one for each of `HEADERS`."""
+    intruders = "–" if x.intruders is None else str(x.intruders)
+    return (
+        shape(x.matrix), percent(x.relative), figures(x.sigma), f"{x.rank:,}", f"{x.adapter or '–'}", f"{x.k90:,}",
+        f"{x.random90:,}", intruders, _turned(x),
+    )  # fmt: skip
 
 
 def _angle(x: Change) -> float:

@@ -35,8 +35,9 @@ def circuits(found: Sequence[Circuit]) -> Group:
     heads = len(found) // 2
     left = ", ".join(dict.fromkeys(text for x in found for text in x.left_out))
     legend = (
-        f"{len(chosen)} of the {len(found)} circuits of {heads} heads. QK: W_Qᵀ W_K, what a head looks for; "
-        "OV: W_O W_V, what it moves. "
+        f"{len(chosen)} of the {len(found)} circuits of {heads} heads: those that lack directions, then of each kind "
+        f"the {SHOWN} of the largest σ₁ and the {SHOWN} of the smallest stable rank. QK: W_Qᵀ W_K, what a head looks "
+        "for; OV: W_O W_V, what it moves. "
         f"copies: Σ Re λ / Σ|λ|, +1 where the OV gives back what it reads. Left out: {left}."
     )
     return Group(Text("Attention circuits", "bold cyan"), table, Text(legend, "dim"))

@@ -136,15 +136,16 @@ def _scales(rows: Sequence[Row]) -> dict[str, tuple[float, str]]:
     for row in known:
         roles.setdefault(_role(row), []).append(row)
     matrices = [row for row in known if row.kind != "embedding"]
+    among = "all {} weights" if len(matrices) == len(known) else "all {} weights but embeddings"
     found: dict[str, tuple[float, str]] = {}
     for row in known:
-        others, limit, whom = roles[_role(row)], BESIDE_PEERS, "weights like it"
+        others, limit, whom = roles[_role(row)], BESIDE_PEERS, "the {} weights like it"
         if len(others) < PEERS and row.kind != "embedding":
-            others, limit, whom = matrices, BESIDE_OTHERS, "all weights"
+            others, limit, whom = matrices, BESIDE_OTHERS, among
         if len(others) >= PEERS:
             ratio = row.sigma_max / float(np.median([x.sigma_max for x in others]))
             if not 1.0 / limit < ratio < limit:
-                found[row.name] = ratio, f"the median of {len(others)} {whom}"
+                found[row.name] = ratio, f"the median of {whom.format(len(others))}"
     return found
 
 

@@ -37,6 +37,13 @@ LEFT_OUT = (
     "stable",
     "reshaped",
 )  # first, if too long a line
+EXPLAINED = {
+    "stable": "Σσ²/σ₁²",
+    "k₉₉": "values that hold 99 % of the energy",
+    "α": "exponent of the tail of σ²",
+    "random": "whether the spectrum is that of a random matrix",
+    "FLOPs": "its share of the forward pass's",
+}
 SHOWN = 16  # weights on the screen
 TOLD = 200  # characters of the names that are skipped for one reason
 ANSWERS = {"kept": "green", "lost": "red", "broken": "bold red", "fit": "green", "yes": "green"}
@@ -80,12 +87,8 @@ def screen(report: Report, sort: str | None = None, every: bool = False) -> Grou
         worst(report),
         "",
         *_cost(report),
-        table(report, sort, every),
+        table(report, sort, every, True),
     ]
-    left = 0 if every else len(report.rows) - SHOWN
-    if left > 0:
-        parts.append(Text(f"… and {left} more", "dim"))
-    parts += ["", Text(legend(report), "dim")]
     if report.layers:
         from adjoint.inspection.table import table as layers
 
@@ -135,10 +138,17 @@ def identity(report: Report) -> Table:
         tied = why.startswith("tied:")
         reasons.setdefault("tied, counted once" if tied else why, []).append(f"{name} ({why[6:]})" if tied else name)
     for k, (why, names) in enumerate(reasons.items()):
-        told = plain(listed(names))
+        others = [name[1:-1] for name in names if name.startswith("(")]  # no arrays, in words
+        told = "; ".join(
+            [
+                *([] if len(others) == len(names) else [plain(listed(x for x in names if not x.startswith("(")))]),
+                *others,
+            ]
+        )
         told = told if len(told) <= TOLD else f"{told[: told.rfind(',', 0, TOLD)]}, …"
         label = Text("left out" if k == 0 else "", "dim")
-        grid.add_row(label, Text.assemble((f"{len(names)} ", "dim"), told, (f"  {why}", "dim")))
+        count, gap = ("", ": ") if others else (f"{len(names)} ", "  ")
+        grid.add_row(label, Text.assemble((count, "dim"), told, (f"{gap}{why}", "dim")))
     return grid
 
 
@@ -164,22 +174,33 @@ def worst(report: Report) -> Any:
 
 
 class Fitted:
-    """A table that leaves out its least important columns where the line is too short for all."""
+    """A table that leaves out its least important columns where the line is too short for all, and what is below it.
 
-    def __init__(self, made: Callable[[Collection[str]], Table]) -> None:
-        self._made = made
+    `made(without)` is the table without some columns, which are left out in the order of `columns`; `below(without)`
+    what follows it, such as a legend of those that are shown.
+    """
+
+    def __init__(
+        self,
+        made: Callable[[Collection[str]], Table],
+        columns: Sequence[str],
+        below: Callable[[Collection[str]], Sequence[Any]] = lambda without: (),
+    ) -> None:
+        self._made, self._columns, self._below = made, columns, below
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        found = self._made(())
-        for left in range(len(LEFT_OUT) + 1):
-            found = self._made(LEFT_OUT[:left])
+        found, without = self._made(()), self._columns[:0]
+        for left in range(len(self._columns) + 1):
+            without = self._columns[:left]
+            found = self._made(without)
             if found.__rich_measure__(console, options.update_width(10_000)).maximum <= options.max_width:
                 break
         yield found
+        yield from self._below(without)
 
 
-def table(report: Report, sort: str | None = None, every: bool = True) -> Fitted:
-    """A line a weight; ValueError for a column that it cannot be sorted by."""
+def table(report: Report, sort: str | None = None, every: bool = True, explained: bool = False) -> Fitted:
+    """A line a weight, and how its figures were found; ValueError for a column that it cannot be sorted by."""
     rows = list(report.rows)
     if sort is not None:
         if sort not in SORTS:
@@ -206,7 +227,12 @@ def table(report: Report, sort: str | None = None, every: bool = True) -> Fitted
             result.add_row(Text(name, style), *figures)
         return result
 
-    return Fitted(made)
+    def below(without: Collection[str]) -> list[Any]:
+        left = len(rows) - len(shown)
+        more = [Text(f"… and {left} more", "dim")] if left else []
+        return [*more, "", Text(legend(report, (*without, *absent)), "dim")]
+
+    return Fitted(made, LEFT_OUT, below) if explained else Fitted(made, LEFT_OUT)
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -226,8 +252,17 @@ def shortened(names: Sequence[str]) -> list[str]:
     told = [plain(".".join(part[first:])) for part in parts]
     if len(set(told)) < len(told):
         told = [plain(name) for name in names]
-    half = LONGEST // 2
-    return [name if len(name) <= LONGEST else f"{name[: half - 2]}…{name[1 - LONGEST + half - 2 :]}" for name in told]
+    return [middle(name) for name in told]
+
+
+def middle(name: str, longest: int = LONGEST) -> str:
+    """A name without its middle, if it is too long.
+
+    >>> middle("vision.encoder.layers.11.query", 16)
+    'vision….11.query'
+    """
+    start = longest // 2 - 2
+    return name if len(name) <= longest else f"{name[:start]}…{name[1 + start - longest :]}"
 
 
 def plain(name: str) -> str:
@@ -263,22 +298,21 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def legend(report: Report) -> str:
-    """How the figures were found, and how far they may be off."""
+def legend(report: Report, without: Collection[str] = ()) -> str:
+    """How the figures were found, how far they may be off, and what columns are of, but for those left out."""
     known = [row for row in report.rows if row.rank is not None]
     methods = ", ".join(dict.fromkeys(row.method.partition(",")[0] for row in known)) or "none"
     off = max((row.bound / row.sigma_max for row in known if row.sigma_max > 0), default=0.0)
-    random = "; random: whether the spectrum is that of a random matrix"
-    flops = "; FLOPs: its share of the forward pass's" if any(not math.isnan(row.share) for row in report.rows) else ""
-    kernels = _kernels([row for row in known if row.torus])
-    return (
-        f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. stable: Σσ²/σ₁²; k₉₉: values that hold "
-        f"99 % of the energy; α: exponent of the tail of σ²{random}{flops}; NF4, int8: ‖Ŵ − W‖/‖W‖ if stored so."
-        f"{kernels}"
-    )
+    if all(math.isnan(row.share) for row in report.rows):
+        without = (*without, "FLOPs")
+    told = [f"{header}: {text}" for header, text in EXPLAINED.items() if header not in without]
+    stored = ", ".join(header for header in ("NF4", "int8") if header not in without)
+    told += [f"{stored}: ‖Ŵ − W‖/‖W‖ if stored so"] if stored else []
+    kernels = _kernels([row for row in known if row.torus], without)
+    return f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. {'; '.join(told)}.{kernels}"
 
 
-def _kernels(rows: Sequence[Row]) -> str:
+def _kernels(rows: Sequence[Row], without: Collection[str]) -> str:
     """What the figures of convolutions are of, where there are any."""
     if not rows:
         return ""
@@ -287,8 +321,12 @@ def _kernels(rows: Sequence[Row]) -> str:
     beyond = max((row.padded_norm / row.sigma_max - 1.0 for row in rows if row.sigma_max > 0), default=0.0)
     assumed = sum("assumed" in row.method for row in rows)
     which = "all" if assumed == len(rows) else f"{assumed:,} of them"
+    more = f"at most {100.0 * beyond:.2g} % more" if beyond <= 1.0 else f"up to {1.0 + beyond:.2g} times as large"
+    reshaped = "" if "reshaped" in without else " reshaped: σ₁ of the kernel as a matrix."
+    matrix = " and ".join(header for header in ("α", "random") if header not in without)
     return (
         f" Convolutions are operators on a torus of {range_of}: rank and k₉₉ count its directions; with zeros around "
-        f"the input σ₁ is at most {100.0 * beyond:.2g} % more. reshaped: σ₁ of the kernel as a matrix, which α and "
-        "random are of." + (f" Stride 1 and one group are assumed for {which}." if assumed else "")
+        f"the input σ₁ is {more}.{reshaped}"
+        + (f" Of the kernel as a matrix: {matrix}." if matrix else "")
+        + (f" Stride 1 and one group are assumed for {which}." if assumed else "")
     )

@@ -105,8 +105,18 @@ class Call:
     @property
     def kind(self) -> str:
         """The module's class, in its source where it was read from one."""
-        told = self.module.plan.kind if isinstance(self.module, Graph) else ""
-        return told or type(self.module).__name__
+        return kind_of(self.module)
+
+
+def kind_of(module: Module) -> str:
+    """A module's class, in its source where it was read from one.
+
+    >>> import adjoint as aj
+    >>> kind_of(aj.nn.Linear(2, 3))
+    'Linear'
+    """
+    told = module.plan.kind if isinstance(module, Graph) else ""
+    return told or type(module).__name__
 
 
 def calls(net: Module, x: Array) -> tuple[Any, list[Call]]:
