@@ -114,6 +114,15 @@ def test_an_onnx_network(data_path: Callable[[str], Path]) -> None:
     assert "const_fold_opt__738" in told
 
 
+def test_long_names_keep_their_ends() -> None:
+    start = "encoder.blocks.attention.projections.of.every.head.together"
+    screen = io.StringIO()
+    Console(width=80, file=screen).print(table({f"{start}.{k}": np.ones(2) for k in ("gain", "bias")}))
+    cut = [line.split()[0] for line in screen.getvalue().splitlines()[1:]]
+    assert [name[-13:] for name in cut] == ["together.gain", "together.bias"]
+    assert {len(name) for name in cut} == {52}
+
+
 def test_layers_that_differ_are_told_apart() -> None:
     arrays = {f"h.{k}.w": np.ones((2, 3 if k == 4 else 2)) for k in range(5)} | {"h.x.w": np.ones(1, "int8")}
     screen = io.StringIO()
