@@ -159,6 +159,9 @@ def test_an_adapter_is_no_model(writer: Path, verse: Path, tmp_path: Path) -> No
     assert expected in told
     assert expected in run(out, "--data", verse, "--out", tmp_path / "second")[1]
     assert expected in CliRunner().invoke(app, ["lora", "plan", str(out)]).output
+    told = CliRunner().invoke(app, ["open", str(out)]).output
+    assert " ".join(told.split()).count(f"28 arrays, for {writer}") == 1
+    assert f"adjoint generate {writer} --adapter {out}\n" in told
     code, told = generated(writer, "--adapter", tmp_path / "nowhere")
     assert code == 1
     assert "nowhere" in told

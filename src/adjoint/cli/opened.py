@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adjoint import __version__
-from adjoint.inspection.screen import middle
+from adjoint.cli.adapted import adapters, base_of, lines, uses
 from adjoint.interop import Weights
 from adjoint.interop.entries import grouped
 from adjoint.interop.graph import Graph
@@ -46,7 +46,13 @@ def summary(found: Any, source: str) -> Table:
     for x in {id(x): x for x in _arrays(found).values()}.values():
         kinds[_kind(x)] = kinds.get(_kind(x), 0) + int(x.nbytes)
     if isinstance(found, Weights):
-        rows = {"weights": f"{len(found)} arrays by name, without a configuration", "numbers": f"{found.size:,}"}
+        count = f"{len(found)} arrays"
+        rows = (
+            {"adapter": f"{count}, for {base_of(source)}"}
+            if adapters(source)
+            else {"weights": f"{count} by name, without a configuration"}
+        )
+        rows |= {"numbers": f"{found.size:,}"}
     else:
         rows = {"network": _network(found, source), "parameters": f"{count_parameters(found):,}"}
         stored, packs = found.state_dict().keys(), _packs(found)  # a key of dropout is in no file
@@ -94,14 +100,15 @@ def table(arrays: Mapping[str, Any], every: bool = False) -> Table:
 def hints(found: Any, source: str) -> Text:
     """What to do with it."""
     shown = f"aj.open({source!r})"
-    if isinstance(found, Weights):
+    if adapters(source):
+        rows = uses(base_of(source), source, writes=True)
+    elif isinstance(found, Weights):
         matrix = next((name for name in found if len(found.shape(name)) == 2), None)
         rows = {"in Python": f"{shown}.map({matrix!r}).svdvals(5)" if matrix else shown}
     else:
         rows = {"to read": f'adjoint generate {source} --prompt "…"'} if hasattr(found, "generate") else {}
         rows |= {"in Python": f"net = {shown}"}
-    lines = [Text(f"{what:9}  ", "dim").append(text, "default") for what, text in rows.items()]
-    return Text("\n").join(lines)
+    return lines(rows)
 
 
 def _grid(rows: Mapping[str, str]) -> Table:
@@ -142,7 +149,7 @@ def _network(net: Module, source: str) -> str:
 
 
 def _cut(name: str, whole: bool) -> str:
-    return name if whole else middle(name, LONGEST)
+    return name if whole or len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _kind(x: Any) -> str:
