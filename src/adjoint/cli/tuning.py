@@ -72,7 +72,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A model that was adapted: loss and accuracy on the examples held out, before (but quantized) and after."""
+    """A model that was adapted: loss and accuracy on examples held out, before (of qlora quantized) and after.
+
+    Of `parameters`, those of the adapters among them, `learning` learn.
+    """
 
     net: Any
     before: tuple[float, float | None]
@@ -128,8 +131,8 @@ def tune(console: Console, options: Options) -> Tuned:
         compact(tuned)
     written = sum(file.stat().st_size for file in saved(tuned, options))
     result = Tuned(
-        tuned, before, (last.validation_loss, last.validation_metric), ready.learning, total, written,
-        time.perf_counter() - began, judged(net, tuned), run,
+        tuned, before, (last.validation_loss, last.validation_metric), ready.learning, count_parameters(ready.net),
+        written, time.perf_counter() - began, judged(net, tuned), run,
     )  # fmt: skip
     figures = {
         "steps": steps,
@@ -206,7 +209,7 @@ def described(
         {
             "model": f"{options.model}: {total:,} parameters",
             "data": f"{options.data}: {shape}, {len(found.train):,} to learn from, {len(found.validation):,} held out",
-            "method": f"{options.method}{how}: {_share(ready.learning, total)} learn",
+            "method": f"{options.method}{how}: {_share(ready.learning, count_parameters(ready.net))} learn",
             "training": f"{steps:,} steps in {epochs} {train.unit}s, batches of {min(options.batch, len(train))}, "
             f"AdamW, lr {options.rate:g}{penalized}",
         }
@@ -240,7 +243,7 @@ def usage(result: Tuned, options: Options) -> Text:
 
 
 def _share(learning: int, total: int) -> str:
-    return f"{learning:,} numbers ({learning / total:.2%} of the model's)"
+    return f"{learning:,} of {total:,} parameters ({learning / total:.2%})"
 
 
 def _grid(rows: dict[str, str]) -> Table:
