@@ -75,13 +75,12 @@ def counted(
 ) -> tuple[Cost, ...]:  # fmt: skip
     """The cost at each size; ValueError for more sizes than are shown, and for several where one is wanted."""
     few(batch, seq)
-    if (path := Path(source)).suffix.lower() in FILES and path.is_file():
-        example = (
-            f"; in Python aj.cost(aj.open({source!r}), batch=1) counts it" if path.suffix.lower() == ".onnx" else ""
-        )
+    end = Path(source).suffix.lower()
+    if end in FILES and Path(source).is_file():
+        python = f"; in Python aj.cost(aj.open({source!r}), batch=1) counts it" if end == ".onnx" else ""
         raise ValueError(
             f"cost: {source} is no configuration: give a config.json, the folder where it lies, or a name such as gpt2"
-            f"{example}."
+            f"{python}."
         )
     if len(batch) * len(seq or (1,)) > 1 and (devices is not None or measured):
         raise ValueError("cost: --devices and --measure are of one size; give one --batch and one --seq.")
