@@ -212,7 +212,8 @@ def beyond(net: Module, x: Array) -> str:
     top = int(to_numpy(x).max()) if math.prod(x.shape) and not differentiable(x) else 0
     sizes = {name: each.num_embeddings for name, each in net.named_modules() if isinstance(each, Embedding)}
     name, size = next(((name, size) for name, size in sizes.items() if size <= top), ("", 0))
-    told = f"the sample's ids run to {top:,}, but the vocabulary of {name} has {size:,}, which count from 0"
+    whose = f"of {name} " if name else ""
+    told = f"the sample's ids run to {top:,}, but the vocabulary {whose}has {size:,}, which count from 0"
     return told if size else ""
 
 

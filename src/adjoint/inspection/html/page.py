@@ -21,8 +21,9 @@ from adjoint.inspection.html import sections
 from adjoint.inspection.html.columns import Cell, Column, weights
 from adjoint.inspection.html.drawing import power
 from adjoint.inspection.html.sections import Section
+from adjoint.inspection.legend import legend
 from adjoint.inspection.report import Report
-from adjoint.inspection.screen import QUESTIONS, legend, plain, shortened
+from adjoint.inspection.screen import QUESTIONS, plain, shortened
 from adjoint.interop.weights import bytes_told
 
 GOOD = ("kept", "fit", "yes")
