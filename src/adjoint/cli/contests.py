@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from adjoint import nn
+from adjoint.cli.extracted import network
 from adjoint.cli.recipes import found, images, next_character
 from adjoint.cli.tasks import tokens_of
-from adjoint.cli.tuning import network
 from adjoint.data import DataError, Dataset, windows
 from adjoint.lora.placing import replace
 from adjoint.models import GPT, Llama
@@ -102,7 +102,7 @@ def text(data: Path | None, model: Path | None, steps: int | None, seed: int) ->
             "lora compare: name a language model's folder with --model and a text with --data, or put stories260K/ and "
             "text/tinyshakespeare.txt into the folder that ADJOINT_DATA names."
         )
-    net = network(model)
+    net = network(str(model)).to(dtype="float32")
     if not isinstance(net, (GPT, Llama)):
         raise ValueError(f"lora compare: {model} holds a {type(net).__name__}, which does not write text.")
     codes = tokens_of(model, data)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from adjoint import __version__
 from adjoint.cli.adapted import adapters, base_of, lines, uses
+from adjoint.inspection.screen import middle
 from adjoint.interop import Weights
 from adjoint.interop.entries import grouped
 from adjoint.interop.graph import Graph
@@ -149,7 +150,7 @@ def _network(net: Module, source: str) -> str:
 
 
 def _cut(name: str, whole: bool) -> str:
-    return name if whole or len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    return name if whole else middle(name, LONGEST)
 
 
 def _kind(x: Any) -> str:
