@@ -44,9 +44,9 @@ class Report:
     those of attention heads whose weights have usual names. With a sample, `layers` has every layer as the linear map
     that is its derivative there, `network` the whole (None where its input is not made of floating numbers), `depths`
     the Jacobian from each depth to the output, `flow` how gradients pass block by block, `at_sample` where NaN arises,
-    `sample` what they were found at. `findings` is all that is at
-    fault, the gravest first, `worst` the five worst, `verdict` three lines, each with its number. `seconds` is what the
-    weights took, `recalled` how many rows came from the cache.
+    `sample` what they were found at. `findings` is all that is at fault, the gravest first, `worst` the five worst,
+    `verdict` three lines, each with its number. `seconds` is what the weights took, `recalled` how many rows came from
+    the cache.
 
     >>> import numpy as np, adjoint as aj
     >>> report = aj.inspect({"fc.weight": np.diag([2.0, 1.0, 0.0]), "fc.bias": np.ones(3)}, cache=False)
