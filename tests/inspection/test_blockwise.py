@@ -7,7 +7,8 @@ import pytest
 
 import adjoint as aj
 from adjoint import arrays as xp
-from adjoint.inspection.blockwise import flow_by_block
+from adjoint.inspection.blocks_screen import few
+from adjoint.inspection.blockwise import flow_by_block, largest
 from adjoint.inspection.watching import calls
 
 nn = aj.nn
@@ -43,6 +44,32 @@ def test_without_a_matrix_as_with_one() -> None:
         assert abs(block.norm - norm) <= block.bound + 1e-10 * norm
         gain = np.median([np.sum(J**2) for J in dense]) / dense[0].shape[1]
         assert abs(block.gain - gain) <= 5 * block.gain_error + 1e-10
+
+
+@pytest.mark.parametrize("spread", [3.0, 30.0])
+def test_large_blocks_end_early_within_what_they_tell(spread: float) -> None:
+    rng, size = np.random.default_rng(5), 9000
+    slopes = np.exp(rng.uniform(0, np.log(spread), (2, size)))
+    found, bounds = largest(aj.Diagonal(slopes), 2)
+    assert np.all(bounds <= 0.03 * found)
+    assert np.all(bounds > 1e-6 * found)  # not by all steps
+    np.testing.assert_allclose(found, slopes.max(axis=1), rtol=0.03)
+
+
+def test_large_blocks_are_probed_at_the_first_examples_and_say_so() -> None:
+    class Scaled(nn.Module):
+        def __call__(self, x: np.ndarray) -> np.ndarray:
+            return x * x[:, :1]
+
+    x = np.ones((3, 50_000), "float32") * np.array([[1], [3], [5]], "float32")
+    (block,) = flow_by_block(nn.Sequential(Scaled()), x)
+    assert (block.examples, block.of) == (2, 3)
+    assert "over the first 2 of 3" in few([block])
+    norms = [np.hypot(1.0, np.sqrt(50_000)) * s for s in (1, 3)]  # s (I + 1 e₀ᵀ): about s √(n + 3)
+    assert abs(block.norm - np.median(norms)) < 0.03 * np.median(norms)
+    (small,) = flow_by_block(nn.Sequential(Scaled()), x[:, :40_000])
+    assert small.examples == 3
+    assert not few([small])
 
 
 @pytest.mark.covers("N06")

@@ -20,8 +20,8 @@ class Block:
     outputs of `Sigmoid` and `Tanh` modules in it whose slope is below 1/50 of the steepest, `dead` the share of the
     outputs of `ReLU` modules in it that are zero at all examples; NaN where it has none, and `dead` where the examples
     are fewer than 8. `nth`: the call's number, of a module that is used several times; `role`: what those blocks share
-    that are compared. `verdict` is what is wrong with it in a word or two, "" where nothing is: "explodes",
-    "vanishes", "saturated", "dead".
+    that are compared; `examples`: at how many of the `of` examples, the first, the figures of J are found. `verdict` is
+    what is wrong with it in a word or two, "" where nothing is: "explodes", "vanishes", "saturated", "dead".
 
     >>> Block("h.0", "Block", 1.0, 0.5, 0.4, norm=2.0, gain=1.2).gradient
     0.4
@@ -46,3 +46,5 @@ class Block:
     verdict: str = ""
     nth: int = 0
     role: str = ""
+    examples: int = 1
+    of: int = 1

@@ -42,7 +42,7 @@ def flow(found: Sequence[Block], cotangent: str) -> Group:
     explained = {
         "activation": "√(mean y²) of the block's output y",
         "gradient": f"its norm at the block's input, that of {cotangent}",
-        "σ₁": "of the block's Jacobian",
+        "σ₁": f"of the block's Jacobian, {off(found)}",
         "mean σ²": "of its squared singular values",
         "× typical": "growth of a gradient over that of the typical block",
         "to here": "product of the growths from the output",
@@ -50,6 +50,28 @@ def flow(found: Sequence[Block], cotangent: str) -> Group:
 
     def legend(without: Collection[str]) -> list[Text]:
         told = "; ".join(f"{header}: {text}" for header, text in explained.items() if header not in without)
-        return [Text(f"Medians over the examples. {told}.", "dim")]
+        return [Text(f"Medians over the examples{few(found)}. {told}.", "dim")]
 
     return Group(Text("Gradient flow", "bold cyan"), Fitted(made, LEFT_OUT, legend))
+
+
+def off(found: Sequence[Block]) -> str:
+    """How far σ₁ may be off.
+
+    >>> off([Block("a", "Block", 1.0, 1.0, 1.0, norm=2.0, bound=0.05), Block("b", "Block", 1.0, 1.0, 1.0)])
+    'to 2.5 %'
+    """
+    share = max((x.bound / x.norm for x in found if x.norm > 0), default=0.0)
+    return f"to {100 * max(share, 1e-4):.2g} %"
+
+
+def few(found: Sequence[Block]) -> str:
+    """At how many of the examples the Jacobians of large blocks were probed; "" where at all.
+
+    >>> few([Block("a", "Block", 1.0, 1.0, 1.0, examples=2, of=4)])
+    '; of σ₁ and growth over the first 2 of 4'
+    """
+    fewest = min(found, key=lambda x: x.examples / x.of, default=None)
+    if fewest is None or fewest.examples >= fewest.of:
+        return ""
+    return f"; of σ₁ and growth over the first {fewest.examples} of {fewest.of}"

@@ -18,7 +18,10 @@ from adjoint.maps.flat import pull, push, to_numpy
 from adjoint.nn.module import Module
 from adjoint.transforms import jacobian
 
-STEPS, PROBES = 24, 16  # of Lanczos; random directions for the mean σ²
+STEPS, PROBES = 24, 16  # at most, of Lanczos, and random directions for the mean σ²
+FEWEST, FEW = 8, 4  # of them, after which a block that is large is done where it is known well enough:
+LARGE, OFF_NORM, OFF_GAIN = 1 << 14, 0.03, 0.01  # numbers that go in or come out; bound of σ₁, error of the mean σ²
+EXAMPLES = 1 << 17  # numbers that go in or come out of so many examples as the Jacobian is probed at
 AT_ONCE, BASIS = 1 << 24, 1 << 26  # numbers of the probes that are pushed together, and of the basis of Lanczos
 NOTHING = 1e-10  # of a step of Lanczos: what is left of it is rounding
 STEEPEST = {"Sigmoid": 0.25, "Tanh": 1.0}  # slopes
@@ -35,7 +38,9 @@ def flow_by_block(
     floating numbers to another; further arguments are held. The network is in evaluation mode. The gradient is that of
     `loss(output, target)`, the target having as many examples as x; without a loss that of a random unit cotangent at
     the output, drawn from `seed`. σ₁ comes from at most 24 steps of Golub and Kahan's method (1965) for all examples at
-    once, fewer where their basis would take more than 512 MiB, the mean σ² from 16 random signs (Hutchinson 1990). A
+    once, fewer where their basis would take more than 512 MiB, the mean σ² from 16 random signs (Hutchinson 1990).
+    Where more than 16,384 numbers go in or come out, they end once σ₁ is known to 3 % (after 8 steps or more) and the
+    mean σ² to 1 % (4 signs or more); more than 131,072 are probed at the first examples only, `examples` of them. A
     block is named where its growth is more than 5 times, or less than a fifth of, the typical one of its kind (three or
     more of them; single layers are compared with those of their shape), where more than half of its sigmoids and tanhs
     are saturated, or of its ReLUs dead.
@@ -61,27 +66,50 @@ def block(passage: Passage, k: int) -> Block:
     """What is known of the k-th of the blocks by itself."""
     call, gradients, seed = passage.chosen[k], passage.gradients[k], passage.seed
     y = to_numpy(call.output).astype(np.float64)
-    n = len(y)
-    activation = float(np.median(np.sqrt(np.mean(y.reshape(n, -1) ** 2, axis=1))))
-    sizes = [np.linalg.norm(to_numpy(g).reshape(n, -1), axis=1) for g in gradients]
-    J = jacobian(call.function, call.input)
-    n = n if apart(J, n) else 1  # all examples as one, where they are mixed
+    activation = float(np.median(np.sqrt(np.mean(y.reshape(len(y), -1) ** 2, axis=1))))
+    sizes = [np.linalg.norm(to_numpy(g).reshape(len(y), -1), axis=1) for g in gradients]
+    J, n, examples = _probed(call, len(y))
     outs, ins = J.shape[0] // n, J.shape[1] // n
-    rng, at_once = np.random.default_rng(seed), max(1, AT_ONCE // (n * max(ins, outs, 1)))
-    pushed = [
-        np.sum(push(J, rng.choice([-1.0, 1.0], (count, n * ins))).reshape(count, n, outs) ** 2, axis=2)
-        for count in (min(at_once, PROBES - k) for k in range(0, PROBES, at_once))
-    ]
-    squares = np.concatenate(pushed)
+    squares = _squares(J, n, seed)
     energy = np.median(squares.mean(axis=0))
-    error = float(np.median(squares.std(axis=0, ddof=1))) / PROBES**0.5 / ins
+    error = float(np.median(squares.std(axis=0, ddof=1))) / len(squares) ** 0.5 / ins
     norms, bounds = largest(J, n, seed)
     found = Block(
         call.name, call.kind, activation, float(np.median(sizes[0])), float(np.median(sizes[1])),
         float(np.median(norms)), float(np.max(bounds)), "golub-kahan", float(energy) / ins, error,
-        float(energy / outs) ** 0.5, nth=call.nth, role=_role(call),
+        float(energy / outs) ** 0.5, nth=call.nth, role=_role(call), examples=examples, of=len(y),
     )  # fmt: skip
     return replace(found, **_still(call, passage.seen))
+
+
+def _probed(call: Call, n: int) -> tuple[LinearMap, int, int]:
+    """(the Jacobian, how many blocks it has, of how many examples it is): of fewer than n where they are large.
+
+    Where the examples are mixed they are all one block.
+    """
+    J = jacobian(call.function, call.input)
+    if not apart(J, n):
+        return J, 1, n
+    few = max(1, EXAMPLES // max(1, max(J.shape) // n))
+    if few >= n or not call.alone:
+        return J, n, n
+    return jacobian(call.function, call.input[:few]), few, few
+
+
+def _squares(J: LinearMap, n: int, seed: int) -> np.ndarray:
+    """‖J z‖² for random signs z, by direction and example."""
+    outs, ins = J.shape[0] // n, J.shape[1] // n
+    rng, size = np.random.default_rng(seed), n * max(ins, outs, 1)
+    at_once = max(1, min(FEW if size > LARGE else PROBES, AT_ONCE // size))
+    squares = np.zeros((0, n))
+    while len(squares) < PROBES:
+        signs = rng.choice([-1.0, 1.0], (min(at_once, PROBES - len(squares)), n * ins))
+        images = push(J, signs).reshape(len(signs), n, outs)
+        squares = np.concatenate([squares, np.sum(images**2, axis=2)])
+        errors = squares.std(axis=0) / len(squares) ** 0.5
+        if size > LARGE and len(squares) >= FEW and np.all(errors <= OFF_GAIN * squares.mean(axis=0)):
+            break
+    return squares
 
 
 def _role(call: Call) -> str:
@@ -113,7 +141,8 @@ def _still(block: Call, seen: Sequence[Call]) -> dict[str, Any]:
 def largest(J: LinearMap, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """σ₁ of each of the n examples' blocks of a batch's Jacobian, and a bound each: the residual ‖Jᵀu - σv‖.
 
-    Some singular value lies within the bound; that it is the largest is as good as certain, for the start is random.
+    Some singular value lies within the bound; that it is the largest, or one beside it, is as good as certain, for the
+    start is random. Of a large Jacobian it ends once all bounds are within 3 % of σ₁.
 
     >>> from adjoint.maps import Diagonal
     >>> largest(Diagonal(np.array([[1.0, 3.0], [2.0, 0.5]])), 2)[0].round(6).tolist()
@@ -124,25 +153,33 @@ def largest(J: LinearMap, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     size = J.shape[1] // n
     v = np.random.default_rng(seed).standard_normal((n, size))
     steps = min(STEPS, size, max(4, BASIS // (n * size)))
-    V = np.zeros((n, steps, size))
+    fewest = FEWEST if max(J.shape) > LARGE else steps
+    V, T = np.zeros((n, steps, size)), np.zeros((n, steps, steps))  # basis, and JᵀJ on it
     images: list[np.ndarray] = []
-    for k in range(steps):
-        before = np.linalg.norm(v, axis=1, keepdims=True)
-        for _ in range(2):
-            found = V[:, :k]
-            v = v - np.matmul(np.matmul(found, v[:, :, None]).swapaxes(1, 2), found)[:, 0]
-        scale = np.linalg.norm(v, axis=1, keepdims=True)
-        v = np.divide(v, scale, out=np.zeros_like(v), where=scale > NOTHING * before)  # the rest is rounding
-        if not v.any():
+    norms, bounds, last = np.zeros(n), np.zeros(n), np.ones(n)
+    for k in range(steps + 1):
+        v, left = _beside(v, V[:, :k])
+        if k:
+            bounds = np.divide(left * last, norms, out=np.zeros(n), where=norms > 0)
+        if k == steps or not v.any() or (k >= fewest and np.all(bounds <= OFF_NORM * norms)):
             break
         V[:, k] = v
         images.append(push(J, v.reshape(1, -1)).reshape(n, -1))
+        T[:, : k + 1, k] = T[:, k, : k + 1] = np.stack([np.sum(image * images[-1], axis=1) for image in images], 1)
+        squares, vectors = np.linalg.eigh(T[:, : k + 1, : k + 1])
+        norms, last = np.sqrt(np.maximum(squares[:, -1], 0.0)), np.abs(vectors[:, -1, -1])
         v = pull(J, images[-1].reshape(1, -1)).reshape(n, -1)
-    W = np.stack(images, 1)
-    u, s, small = np.linalg.svd(np.swapaxes(W, 1, 2), full_matrices=False)
-    left, right = u[:, :, 0], np.einsum("nk,nkd->nd", small[:, 0], V[:, : len(images)])
-    back = pull(J, left.reshape(1, -1)).reshape(n, -1)
-    return s[:, 0], np.linalg.norm(back - s[:, :1] * right, axis=1)
+    return norms, bounds
+
+
+def _beside(v: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(what is left of v (n, d) beside the orthonormal rows V (n, k, d), of norm 1 or 0; its norm before)."""
+    before = np.linalg.norm(v, axis=1)
+    for _ in range(2):
+        v = v - np.matmul(np.matmul(V, v[:, :, None]).swapaxes(1, 2), V)[:, 0]
+    left = np.linalg.norm(v, axis=1)
+    left[left <= NOTHING * before] = 0.0  # the rest is rounding
+    return np.divide(v, left[:, None], out=np.zeros_like(v), where=left[:, None] > 0), left
 
 
 def judged(found: Sequence[Block]) -> tuple[Block, ...]:

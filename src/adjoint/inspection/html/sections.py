@@ -48,6 +48,7 @@ BLOCKS = (
     Column("dead", "dead", "Share of the ReLUs that are zero at all examples."),
     Column("verdict", "verdict", "What is wrong with it."),
     Column("method", "method", "How σ₁ was found."),
+    Column("examples", "examples", "For how many of the examples, the first, σ₁ and the mean σ² are."),
 )
 CIRCUITS = (
     Column("name", "attention", "The attention's name in the model."),
