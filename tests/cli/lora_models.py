@@ -26,11 +26,27 @@ def llama(folder: Path) -> Path:
 
 def bert(folder: Path, labels: int = 3) -> Path:
     """A BERT of bytes that tells texts apart."""
-    config = transformers.BertConfig(
+    return written(folder, transformers.BertForSequenceClassification(_bert(labels)))
+
+
+def masked_bert(folder: Path) -> Path:
+    """A BERT of bytes that fills gaps."""
+    return written(folder, transformers.BertForMaskedLM(_bert(2)))
+
+
+def _bert(labels: int) -> Any:
+    return transformers.BertConfig(
         vocab_size=256, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
         max_position_embeddings=64, num_labels=labels, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
-    return written(folder, transformers.BertForSequenceClassification(config))
+
+
+def t5(folder: Path) -> Path:
+    """A T5 of bytes, which reads a text and writes another."""
+    config = transformers.T5Config(
+        vocab_size=256, d_model=16, d_ff=24, d_kv=4, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    return written(folder, transformers.T5ForConditionalGeneration(config))
 
 
 def vit(folder: Path, labels: int = 10) -> Path:

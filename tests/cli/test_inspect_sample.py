@@ -171,6 +171,15 @@ def test_what_is_left_out_of_the_sample_is_told_in_words(
     assert "3 layers at the sample; the Jacobians from each depth to the output: their Jacobians have more" in told
 
 
+def test_labels_that_do_not_fit_are_told_in_a_line(language: Path) -> None:
+    tokens = np.zeros((2, 5), "int64")
+    np.savez(language.parent / "short.npz", x=tokens, target=tokens[:, 1:])
+    code, text = run(language, "--sample", language.parent / "short.npz", "--loss", "cross_entropy")
+    assert code == 1
+    assert "with this target, int64 (2, 4)" in text
+    assert "go with labels (2, 5) where the classes are on the last axis" in text
+
+
 def test_classes_on_axis_1_stay_there() -> None:
     rng = np.random.default_rng(0)
     scores, target = rng.standard_normal((3, 5, 4)), rng.integers(0, 5, (3, 4))

@@ -24,7 +24,7 @@ from adjoint.cli import app
 from adjoint.cli.door import STATE
 from adjoint.lora import METHODS
 from adjoint.training import loop
-from tests.cli.lora_models import VERSE, bert, llama, vit
+from tests.cli.lora_models import VERSE, bert, llama, masked_bert, t5, vit
 
 # PEFT asks transformers by an old name
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -376,6 +376,15 @@ def test_arrays_that_cannot_be_learned(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+def test_labels_for_a_network_with_a_score_for_each_token(tmp_path: Path) -> None:
+    np.savez(tmp_path / "xy.npz", x=np.zeros((6, 5), "int64"), y=np.arange(6) % 3)
+    code, told = run(masked_bert(tmp_path / "bert"), "--data", tmp_path / "xy.npz", "--out", tmp_path / "out")
+    assert code == 1
+    assert "labels (6,), one for each example, need scores (1, classes)" in told
+    assert "BertForMaskedLM gives (1, 5, 256)" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_tokens_that_the_network_does_not_know(tmp_path: Path) -> None:
     model, data = bert(tmp_path / "bert"), tmp_path / "x.npz"
     np.savez(data, x=np.array([[1, 2], [3, 256], [4, 5]]), y=np.array([0, 1, 2]))
@@ -393,6 +402,7 @@ def test_what_does_not_go_together(writer: Path, verse: Path, tmp_path: Path) ->
         ((tmp_path / "nowhere", "--data", verse), "nowhere"),
         ((tmp_path / "weights.safetensors", "--data", verse), "no network"),
         ((bert(tmp_path / "bert"), "--data", verse), "does not write text"),
+        ((t5(tmp_path / "t5"), "--data", labelled), "T5, which takes tokens and decoder_tokens: labels need a class"),
         ((writer, "--data", labelled), "has labels, but"),
         ((writer, "--data", labelled), "which writes text: labels need a classifier"),
         ((writer, "--data", verse, "--seq", 16, "--targets", "query"), "matches no layer"),

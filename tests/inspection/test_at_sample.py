@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import adjoint as aj
+import adjoint.inspection.network
 from adjoint import arrays as xp
 from adjoint.inspection import sampled
 from adjoint.inspection.blockwise import flow_by_block
@@ -95,8 +96,45 @@ def test_a_loss_that_does_not_fit_is_said() -> None:
         look(net, (x, inputs(6, 2)), loss=nn.MSELoss(reduction="none"))
     with pytest.raises(ValueError, match="the loss is nan at these examples"):
         look(net, (x, np.full((6, 2), np.nan)), loss=nn.MSELoss())
+    with pytest.raises(TypeError, match="a loss's target is an array, not list"):
+        look(net, (x, [1.0] * 6), loss=nn.MSELoss())
     with pytest.raises(TypeError, match="the sample is an array of examples, not str"):
         look(net, "x.npy")
+
+
+def test_labels_that_do_not_fit_are_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adjoint.inspection.network, "report", lambda *_: pytest.fail("it began"))
+    tokens = np.random.default_rng(0).integers(0, 11, (4, 5))
+    gpt = aj.models.GPT(11, 16, n_layer=1, n_head=2, n_embd=8, rng=0)
+    for target, loss, told in (
+        (
+            tokens[:, 1:],
+            nn.CrossEntropyLoss(),
+            r"Loss does not take .*, \(4, 5, 11\), with this target, int64 \(4, 4\)",
+        ),
+        (tokens, nn.CrossEntropyLoss(), r"The classes seem to be last: aj\.moveaxis"),
+        (tokens, nn.MSELoss(), r"MSELoss does not take .*, \(4, 5, 11\), with this target, int64 \(4, 5\)"),
+        (tokens + 11, lambda y, t: aj.cross_entropy(aj.moveaxis(y, -1, 1), t), "the scores have 11 classes"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            look(gpt, (tokens, target), loss=loss)
+
+
+def test_a_network_that_needs_more_than_a_sample_is_told_by_what() -> None:
+    t5 = aj.models.T5(11, 8, 16, num_layers=1, num_heads=2, d_kv=3, rng=0)
+    tokens = np.zeros((2, 3), int)
+    for sample, loss in ((tokens, None), ((tokens, tokens), nn.CrossEntropyLoss())):
+        with pytest.raises(TypeError, match="T5 takes tokens and decoder_tokens, and a sample is one array: wrap it"):
+            look(t5, sample, loss=loss)
+
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            self.inner = t5
+
+        def __call__(self, tokens: np.ndarray) -> np.ndarray:
+            return self.inner(tokens, np.zeros((tokens.shape[0], 4), int))
+
+    assert look(Held(), tokens).flow
 
 
 # Programs read from PyTorch and ONNX

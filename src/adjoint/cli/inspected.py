@@ -15,6 +15,7 @@ from rich.text import Text
 
 from adjoint import __version__, nn
 from adjoint.cli.recipes import next_character
+from adjoint.errors import ShapeError
 from adjoint.inspection import inspect
 from adjoint.inspection.passage import Loss
 from adjoint.inspection.screen import screen
@@ -33,8 +34,14 @@ def cross_entropy(scores: Any, target: Any) -> Any:
     1.6094
     """
     shape, places = tuple(scores.shape), tuple(target.shape)
-    if len(shape) > 2 and places == shape[:-1] != (shape[0], *shape[2:]):
+    first = (shape[0], *shape[2:])
+    if len(shape) > 2 and places == shape[:-1] != first:
         return next_character(scores, target)
+    if len(shape) > 2 and places not in (shape, first):
+        raise ShapeError(
+            f"scores {shape} go with labels {shape[:-1]} where the classes are on the last axis, as of language "
+            f"models, or with {first} where they are on axis 1."
+        )
     return nn.CrossEntropyLoss()(scores, target)
 
 

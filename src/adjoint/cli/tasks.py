@@ -15,6 +15,7 @@ from adjoint.arrays.dispatch import Array
 from adjoint.cli.recipes import next_character
 from adjoint.data import DataError, Dataset, windows
 from adjoint.errors import ShapeError
+from adjoint.inspection.watching import needed
 from adjoint.interop.npz_files import entries
 from adjoint.models import GPT, Llama
 from adjoint.models.tokenizer import Tokenizer, tokenizer
@@ -75,6 +76,11 @@ def task(net: Any, model: Path, data: Path, seq: int, share: float, seed: int) -
             f"{data} has labels, but {model} holds a {type(net).__name__}, which writes text: labels need a "
             "classifier; give this network a text (.txt)."
         )
+    if len(names := needed(net)) > 1:
+        raise ValueError(
+            f"{model} holds a {type(net).__name__}, which takes {' and '.join(names)}: labels need a classifier that "
+            "takes one array."
+        )
     if kind == ".npz":
         return _labelled(net, data, *_arrays(data), share, seed)
     rows = list(_csv(data) if kind == ".csv" else _jsonl(data))
@@ -109,7 +115,7 @@ def _language(net: Any, model: Path, data: Path, seq: int, share: float) -> Task
         train, validation = windows(codes, seq, share, name=str(data))
     except DataError as error:
         raise DataError(f"{error}: a smaller --seq takes less, or give a longer text.") from None
-    known = _outputs(net, data, train.x[:1] * 0)
+    known = _scores(net, data, train.x[:1] * 0)[-1]
     if codes.max() >= known:
         raise ValueError(f"{model}: its tokenizer gives token {codes.max()}, but the network knows {known}.")
     return Task(train, validation, next_character, None)
@@ -137,7 +143,13 @@ def _labelled(
             f"{data}: {len(x)} examples are too few." if x.size else f"{data}: its examples have no numbers."
         )
     largest = int(np.argmax(x.reshape(len(x), -1).max(1)))  # of tokens the one that a table may lack
-    classes = _outputs(Masked(net) if masked else net, data, x[[largest]])
+    shape = _scores(Masked(net) if masked else net, data, x[[largest]])
+    if len(shape) > 2:
+        raise ValueError(
+            f"{data}: labels {y.shape}, one for each example, need scores (1, classes) of an example, but "
+            f"{type(net).__name__} gives {shape}: take a model that classifies, such as …ForSequenceClassification."
+        )
+    classes = shape[-1]
     if y.min() < 0 or y.max() >= classes:
         raise DataError(
             f"{data}: labels run from {y.min()} to {y.max()}, but {type(net).__name__} has {classes} classes, numbered "
@@ -153,15 +165,15 @@ def _labelled(
     return Task(train, validation, cross_entropy, accuracy, masked)
 
 
-def _outputs(net: Any, data: Path, x: np.ndarray) -> int:
-    """How many classes a network tells apart, by its value at one example."""
+def _scores(net: Any, data: Path, x: np.ndarray) -> tuple[int, ...]:
+    """The shape of a network's scores of one example, classes last."""
     try:
         values = net(x)
     except (ShapeError, TypeError, IndexError) as error:
         raise ValueError(f"{data}: {type(net).__name__} does not take {x.dtype} of shape {x.shape}: {error}") from error
     if not hasattr(values, "shape") or len(values.shape) < 2:
         raise ValueError(f"{data}: {type(net).__name__} has no scores of classes to be learned.")
-    return int(values.shape[-1])
+    return tuple(map(int, values.shape))
 
 
 def _arrays(data: Path) -> tuple[np.ndarray, np.ndarray]:

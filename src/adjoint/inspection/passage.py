@@ -38,7 +38,7 @@ class Passage:
             weighed, self.value = _cotangents(y, self.x.shape[0], seed), float("nan")
         else:
             target = targets(target, x)[: self.x.shape[0]]
-            weighed, self.value = None, _checked(loss(y, target))
+            weighed, self.value = None, _number(applied(loss, y, target))
 
         def scalar(moves: Any) -> Any:
             output = _moved(self.net, self.chosen, moves)(self.x)
@@ -78,19 +78,34 @@ def _cotangents(y: Any, n: int, seed: int) -> list[Array]:
 
 
 def targets(target: Any, x: Array) -> Any:
-    """The target; raises ShapeError where it has not one for each example."""
-    shape = tuple(getattr(target, "shape", ()))
-    if shape[:1] != tuple(x.shape[:1]):
+    """The target; raises TypeError where it is no array, ShapeError where it has not one for each example."""
+    if not hasattr(target, "shape"):
+        raise TypeError(f"flow_by_block: a loss's target is an array, not {type(target).__name__}.")
+    if (shape := tuple(target.shape))[:1] != tuple(x.shape[:1]):
         raise ShapeError(f"flow_by_block: a loss needs a target for each of the {x.shape[0]} examples, not {shape}.")
     return target
 
 
-def _checked(value: Any) -> float:
-    """A loss as a number."""
+def applied(loss: Loss, y: Any, target: Any) -> Any:
+    """The loss of an output and its target; raises ValueError where it takes no such shapes, or is not one number."""
+    try:
+        value = loss(y, target)
+    except (IndexError, TypeError, ValueError) as error:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        shapes = " and ".join(str(tuple(part.shape)) for part in leaves(y)) or type(y).__name__
+        raise (ShapeError if isinstance(error, ShapeError) else ValueError)(
+            f"flow_by_block: the loss {name} does not take what the network gives, {shapes}, with this target, "
+            f"{target.dtype} {tuple(target.shape)}: {error}"
+        ) from error
     if tuple(getattr(value, "shape", ())):
         raise ValueError(
             f"flow_by_block: the loss is of shape {tuple(value.shape)} and has to be one number, such as their mean."
         )
+    return value
+
+
+def _number(value: Any) -> float:
+    """A loss as a finite number."""
     number = float(to_numpy(value))
     if not np.isfinite(number):
         raise ValueError(f"flow_by_block: the loss is {number} at these examples.")

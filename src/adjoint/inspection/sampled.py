@@ -17,9 +17,9 @@ from adjoint.inspection.blockwise import PROBES, STEPS, block, judged
 from adjoint.inspection.findings import Finding
 from adjoint.inspection.flow import FREE, Depth, Located, depths, merged, taken
 from adjoint.inspection.layers import Layer, Mixed, layer
-from adjoint.inspection.passage import Loss, Passage, targets, unfit
+from adjoint.inspection.passage import Loss, Passage, applied, targets, unfit
 from adjoint.inspection.sample import Sample
-from adjoint.inspection.watching import Call, calls, evaluated, leaves, sole
+from adjoint.inspection.watching import Call, calls, evaluated, leaves, needed, sole
 from adjoint.interop.sections import batch_of
 from adjoint.maps.flat import to_numpy
 from adjoint.nn.embedding import Embedding
@@ -37,11 +37,17 @@ class AtSample:
     """What is known so far of a network at a sample; `run` finds it, `skipped` tells what is left out and why.
 
     Raises ShapeError for a sample that is no batch, or is smaller than what a program takes, SpectrumError for one that
-    is not finite, ValueError for one with indices that an embedding does not have.
+    is not finite, ValueError for one with indices that an embedding does not have and for a loss that does not take the
+    output with its target, TypeError for a network that needs more than a sample.
     """
 
     def __init__(self, net: Module, x: Array, points: int, loss: Loss | None = None, target: Any = None) -> None:
         whole = evaluated(net)
+        if len(names := needed(net)) > 1:
+            raise TypeError(
+                f"inspect: {type(net).__name__} takes {' and '.join(names)}, and a sample is one array: wrap it in a "
+                f"module that is called with {names[0]} and holds the rest."
+            )
         self.net, self.x, self.points = whole, taken("inspect", whole, x, x.shape[0] if x.shape else 0), points
         self.loss, self.target = loss, None if loss is None else targets(target, x)
         self.skipped: dict[str, str] = {}
@@ -55,6 +61,8 @@ class AtSample:
             with np.errstate(all="ignore"):  # what is not finite is told
                 self.output, self.seen = calls(whole, self.x)
                 self.few = self._few()
+                if loss is not None:
+                    applied(loss, self.output, self.target)  # whatever does not fit is told before the work
         except IndexError as error:
             told = beyond(whole, self.x) or f"the network cannot take this sample: {error}"
             raise ValueError(f"inspect: {told}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +151,17 @@ def calls(net: Module, x: Array) -> tuple[Any, list[Call]]:
 
     y = watch(net, record)(x)
     return y, [entry for entry in seen if differentiable(entry.input) and differentiable(entry.output)]
+
+
+def needed(net: Module) -> list[str]:
+    """The names of what a network cannot be called without.
+
+    >>> import adjoint as aj
+    >>> needed(aj.nn.Linear(2, 3))
+    ['x']
+    """
+    given = inspect.signature(net.__call__).parameters.values()
+    return [p.name for p in given if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def onward(net: Module, x: Array, name: str, nth: int = 0) -> Callable[[Array], Any]:
