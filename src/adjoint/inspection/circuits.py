@@ -12,6 +12,7 @@ from adjoint.inspection.heads import Heads
 from adjoint.inspection.row import UNKNOWN
 from adjoint.inspection.weight import tolerance
 from adjoint.maps.matrices import LowRank
+from adjoint.maps.spectra.lapack import triangles
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum
 
 KINDS = ("QK", "OV")
@@ -64,16 +65,17 @@ def circuits(heads: Heads) -> list[Circuit]:
             for kind in KINDS
         ]
     eps = float(np.finfo(np.float64 if heads.dtype == "float64" else np.float32).eps)
-    q_heads = np.swapaxes(q.reshape(heads.count, heads.width, -1), 1, 2)
+    q_heads = q.reshape(heads.count, heads.width, -1)
     k_heads, v_heads = (x.reshape(heads.groups, heads.width, -1) for x in (k, v))
-    o_heads = np.moveaxis(o.reshape(o.shape[0], heads.count, heads.width), 1, 0)
+    o_heads = np.moveaxis(o.reshape(o.shape[0], heads.count, heads.width), 0, 2)
     group = np.arange(heads.count) * heads.groups // heads.count
     told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     step = max(1, BLOCK // (heads.width * max(q.shape[1], o.shape[0])))
     for start in range(0, heads.count, step):
         some = slice(start, start + step)
         for kind, left, right in (("QK", q_heads, k_heads), ("OV", o_heads, v_heads)):
-            told[kind] += _measured(left[some].astype(np.float64), right[group[some]].astype(np.float64), eps)
+            own, back = np.unique(group[some], return_inverse=True)
+            told[kind] += _measured(left[some].astype(np.float64, "C"), right[own].astype(np.float64, "C"), back, eps)
     return [
         Circuit(heads.name, i, kind, shapes[kind], heads.width, left_out=heads.left_out[kind], **told[kind][i])
         for i in range(heads.count)
@@ -100,19 +102,19 @@ def circuit(heads: Heads, head: int, kind: str) -> LowRank:
     return LowRank(left, v.reshape(heads.groups, -1, v.shape[1])[group])
 
 
-def _measured(left: np.ndarray, right: np.ndarray, eps: float) -> list[dict[str, Any]]:
-    """The figures of every head, of left (h, m, width) times right (h, width, n).
+def _measured(left: np.ndarray, right: np.ndarray, group: np.ndarray, eps: float) -> list[dict[str, Any]]:
+    """The figures of every head, of leftᵀ for left (h, width, m) times right[group] (h, width, n).
 
-    With left = Q₁ R₁ and rightᵀ = Q₂ R₂ the values are those of R₁ R₂ᵀ; the eigenvalues that are not zero are those of
-    right · left. Neither takes more than products with the thin factors.
+    With leftᵀ = Q₁ R₁ and rightᵀ = Q₂ R₂ the values are those of R₁ R₂ᵀ; the eigenvalues that are not zero are those of
+    right · leftᵀ. Neither takes more than products with the thin factors.
     """
-    m, n = left.shape[1], right.shape[2]
-    first = np.linalg.qr(left, mode="r")
-    second = np.linalg.qr(np.swapaxes(right, 1, 2), mode="r")
-    values = np.linalg.svd(first @ np.swapaxes(second, 1, 2), compute_uv=False)
+    m, n = left.shape[2], right.shape[2]
+    square = right[group] @ np.swapaxes(left, 1, 2) if m == n else None
+    first, second = triangles(left), triangles(right)[group]
+    values = np.linalg.svd(np.swapaxes(first, 1, 2) @ second, compute_uv=False)
     sizes = np.linalg.norm(first, axis=(1, 2)) * np.linalg.norm(second, axis=(1, 2))
     bounds = EPSILON * (2.0 + math.sqrt(max(m, n))) * sizes
-    eigenvalues = np.linalg.eigvals(right @ left) if m == n else None
+    eigenvalues = None if square is None else np.linalg.eigvals(square)
     told = []
     for i, (sigma, bound) in enumerate(zip(values, bounds, strict=True)):
         told.append(_figures(sigma, float(bound), (m, n), eps))

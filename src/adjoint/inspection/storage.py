@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from adjoint.arrays.numpy.updates import COMPILED
+
 FORMATS = {"nf4_error": "nf4", "int8_error": "int8"}
 
 
@@ -20,9 +22,14 @@ def errors(array: np.ndarray) -> dict[str, float]:
     from adjoint.quantization import quantize
 
     x = array.reshape(len(array), -1)
-    top = max(float(np.max(x)), -float(np.min(x)))
+    lows, highs = x.min(1), x.max(1)
+    top = max(float(highs.max()), -float(lows.min()))
     if not top:
         return dict.fromkeys(FORMATS, 0.0)
-    # of size 1, which changes no code: so that squares neither overflow nor vanish
-    x = x if 1e-15 < top < 1e15 else x / np.asarray(top, x.dtype)
-    return {name: quantize(x, format).error(x) for name, format in FORMATS.items()}
+    if not 1e-15 < top < 1e15:  # of size 1, which changes no code: so that squares neither overflow nor vanish
+        x, lows, highs = (part / np.asarray(top, x.dtype) for part in (x, lows, highs))
+    if x.size < COMPILED or not np.isfinite(top):  # of what is not finite this raises its error
+        return {name: quantize(x, format).error(x) for name, format in FORMATS.items()}
+    from adjoint.quantization.lost import lost
+
+    return dict(zip(FORMATS, lost(x, lows, highs), strict=True))

@@ -114,17 +114,31 @@ def by_gram(m: int, n: int, dtype: np.dtype[Any]) -> bool:
 def _blocks(x: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     """Rows of a matrix in float64, some at a time."""
     step = max(1, BLOCK // max(1, x.shape[1]))
+    room = np.empty((0 if x.dtype == np.float64 else min(step, len(x)), x.shape[1]))
     for start in range(0, len(x), step):
         stop = min(start + step, len(x))
-        yield start, stop, x[start:stop].astype(np.float64, copy=False)
+        yield start, stop, _wide(x[start:stop], room)
+
+
+def _wide(part: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """The numbers in float64, written into `room` if they are not: new memory would take as long as they do."""
+    if part.dtype == np.float64:
+        return part
+    room = room[: len(part)]
+    room[...] = part
+    return room
 
 
 def _wide_gram(x: np.ndarray) -> np.ndarray:
     """The upper triangle of AAᵀ of a matrix with more columns than rows, by blocks of columns."""
     m, n = x.shape
     gram, step = np.zeros((m, m)), max(1, BLOCK // m)
+    room = np.empty(m * min(step, n))
     for start in range(0, n, step):
-        add_gram(gram, x[:, start : start + step].astype(np.float64).T)
+        part = x[:, start : start + step]
+        block = room[: part.size].reshape(part.shape)
+        block[...] = part
+        add_gram(gram, block.T)
     return gram
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+PANEL = 16  # columns of a thin matrix that are reduced together
+
 
 @functools.cache
 def routine(library: str, name: str, arguments: int) -> Callable[..., None]:
@@ -43,6 +45,27 @@ def add_gram(gram: np.ndarray, block: np.ndarray) -> None:
         b"L", b"N" if turned else b"T", _whole(n), _whole(rows), one, block.ctypes.data,
         _whole(max(1, n if turned else rows)), one, gram.ctypes.data, _whole(max(1, n)),
     )  # fmt: skip
+
+
+def triangles(columns: np.ndarray) -> np.ndarray:
+    """Rᵀ (h, n, min(m, n)) of the QR decompositions of h matrices (m, n) of which `columns` (h, n, m) are the columns.
+
+    `columns`, float64 and contiguous, are overwritten. Householder's method as in `numpy.linalg.qr`, but by products of
+    matrices within the panels, too (LAPACK's dgeqrt), twice as fast for thin ones. The signs of rows of R are anyone's.
+
+    >>> R = triangles(np.array([[[3.0, 4.0], [3.0, 4.0]]]))[0].T
+    >>> abs(R).round(12).tolist()
+    [[5.0, 5.0], [0.0, 0.0]]
+    """
+    _, n, m = columns.shape
+    panel, told = min(PANEL, m, n), ctypes.c_int()
+    reflectors, room = np.empty((min(m, n), panel)), np.empty(panel * n)
+    for one in columns:
+        routine("cython_lapack", "dgeqrt", 9)(
+            _whole(m), _whole(n), _whole(panel), one.ctypes.data, _whole(m), reflectors.ctypes.data, _whole(panel),
+            room.ctypes.data, ctypes.byref(told),
+        )  # fmt: skip
+    return np.tril(columns[:, :, : min(m, n)])
 
 
 def eigenvalues(matrix: np.ndarray) -> np.ndarray:
