@@ -78,6 +78,10 @@ def test_what_learns_is_counted(found: Comparison) -> None:
         "full": whole, "lora": adapters + head, "dora": adapters + 2 * 96 + head, "adalora": start + head,
         "qlora": adapters + head,
     }  # fmt: skip
+    for row in found.rows:  # as PEFT: of all, those of the adapters among them
+        added = row.learning - head if row.method != "full" else 0
+        assert row.parameters == whole + added
+        assert row.share == row.learning / row.parameters
 
 
 def test_what_is_kept_and_held(found: Comparison) -> None:

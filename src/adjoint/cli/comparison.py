@@ -17,6 +17,7 @@ from adjoint.data import Rounds
 from adjoint.interop.checkpoints import save as save_weights
 from adjoint.lora import adapted_layers, compact, disabled, save
 from adjoint.lora.methods import METHODS, Prepared, prepare
+from adjoint.nn.module import count_parameters
 from adjoint.optim import cosine
 from adjoint.training import Trained, evaluate, fit
 from adjoint.training.loop import stepping
@@ -32,12 +33,15 @@ Measure = tuple[float, float | None]  # loss, and accuracy where there are class
 class Row:
     """One method: what it costs, and what it comes to, with the learning rate that was best on validation data.
 
+    Of `parameters`, those of the adapters among them, `learning` learn; `share` is the quotient, as PEFT tells it.
     `memory` are the bytes of the network and what NumPy allocates at most during two steps beside it, as tracemalloc
     sees it; `off` is the old task once more, the adapter switched off; `curve` (steps, loss on validation data).
     """
 
     method: str
     learning: int
+    parameters: int
+    share: float
     saved: int
     memory: int
     step: float
@@ -51,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All methods, and the network before."""
+    """All methods, and the network before, of `parameters`."""
 
     told: dict[str, str]
     parameters: int
@@ -172,11 +176,14 @@ def row(trial: Trial, method: str, found: Best, step: float, batch: Any) -> Row:
     """All figures of a method."""
     contest, net = trial.contest, found.run.net
     before = trial.ready(method, found.lr)
+    every = count_parameters(before.net)
     if method == "adalora":
         compact(net)
     return Row(
         method=method,
         learning=before.learning,
+        parameters=every,
+        share=before.learning / every,
         saved=bytes_saved(net),
         memory=memory(contest, before, batch),
         step=step,

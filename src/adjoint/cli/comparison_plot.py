@@ -31,7 +31,7 @@ def figure(found: Comparison) -> Figure:
         left, right = drawn.subplots(1, 2)
     for row, colour in zip(found.rows, COLOURS, strict=False):
         left.plot(*zip(*row.curve, strict=True), color=colour, linewidth=1.8, label=f"{row.method}, lr {row.lr:g}")
-        share = f"{row.method}, {row.learning / found.parameters:.1%}"
+        share = f"{row.method}, {row.share:.1%}"
         at = [_figure_of(row.new)], [_figure_of(row.old)]
         right.scatter(*at, color=colour, s=50, zorder=3, alpha=0.8, label=share)
     left.set_xlabel("steps")

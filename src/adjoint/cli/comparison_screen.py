@@ -58,7 +58,7 @@ def screen(found: Comparison) -> Group:
     table.add_row("before", *[""] * 6, _told(found.before[0]), _told(found.before[1]), style="dim")
     for row in found.rows:
         table.add_row(
-            row.method, f"{row.learning:,}", f"{row.learning / found.parameters:.1%}", f"{scaled(row.saved)}B",
+            row.method, f"{row.learning:,}", f"{row.share:.1%}", f"{scaled(row.saved)}B",
             f"{scaled(row.memory)}B", seconds(row.step), f"{row.lr:g}", _told(row.new), _told(row.old),
             "" if row.off is None else _told(row.off),
         )  # fmt: skip
@@ -73,8 +73,8 @@ def notes(found: Comparison) -> Iterator[str]:
         + ("right answers on" if classes else "loss in nats a token on")
         + " examples held out; off: old task, adapter switched off."
     )
-    if any(row.method == "adalora" for row in found.rows):
-        yield "learns: of adalora at first; it gives ranks up on the way."
+    first = "; of adalora at first: it gives ranks up" if any(row.method == "adalora" for row in found.rows) else ""
+    yield f"of all: the share of all parameters that learns, adapters among them, as PEFT counts{first}."
     yield "to keep: bytes of the adapter's files, or of all weights. a step: median of steps that alternate."
     yield "memory: weights, and the most that NumPy allocates in a step beside them (tracemalloc)."
     yield (
