@@ -253,9 +253,17 @@ SAMPLES: dict[str, Samples] = {
         *losses(LOGITS, np.array([2, 0, 1, 1]))[:4], *losses(LOGITS, CHANCES)[:4],
         (MAPS, np.arange(10).reshape(2, 5) % 3), (LOGITS[0], np.array(2)),
     ],
-    "softmax_residual": [
+    "surprisal": [
         (LOGITS, np.array([2, 0, 1, 1]), 1), (MAPS, np.arange(10).reshape(2, 5) % 3, 1), (LOGITS[0], np.array(2), 0),
         (EMPTY, np.zeros(0, int), 1), (strided(LOGITS), np.array([2, 0, 1, 1]), -1),
+        (LOGITS, np.array([2, 0, -100, 1]), 1),
+    ],
+    "softmax_difference": [
+        (LOGITS, np.array([2, 0, 1, 1]), LOGITS[:, :1], CHANCES[:, :1], 0.5, 1),
+        (MAPS, np.arange(10).reshape(2, 5) % 3, MAPS[:, :1], np.exp(MAPS[:, 1:2]), MAPS[:, 0], 1),
+        (LOGITS[0], np.array(2), LOGITS[0, :1], CHANCES[0, :1], LOGITS[0, 0], 0),
+        (EMPTY, np.zeros(0, int), EMPTY[:, :1], EMPTY[:, :1], 0.5, 1),
+        (strided(LOGITS), np.array([2, 0, -100, 1]), LOGITS[:, :1], CHANCES[:, :1], LOGITS[:, 0], -1),
     ],
     "nll_loss": [*losses(LOGITS, np.array([2, 0, 1, 1]))[:4], (MAPS, np.arange(10).reshape(2, 5) % 3)],
     **each("mse_loss l1_loss", losses(X, X[::-1] + 0.25)),

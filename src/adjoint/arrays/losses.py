@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import elementwise as el
-from adjoint.arrays.activations import log_softmax, softmax, softplus
+from adjoint.arrays.activations import log_softmax, softplus
 from adjoint.arrays.dispatch import Array, composition, is_floating
 from adjoint.arrays.layout import asarray, astype, expand_dims, put_along, reshape, squeeze, take, take_along
-from adjoint.arrays.reductions import logsumexp, mean, sum
+from adjoint.arrays.reductions import logsumexp, max, mean, sum
 from adjoint.errors import DtypeError, ShapeError
 
 IGNORED = -100  # PyTorch's mark of an entry that is left out
@@ -160,16 +160,31 @@ def smoothed(target: Array, label_smoothing: float, classes: int) -> Array:
 
 
 @composition
-def softmax_residual(logits: Array, target: Array, /, axis: int, ignore_index: int = IGNORED) -> Any:
-    """(-log p[target], p - onehot(target), 1 / how many count), p = softmax(logits) along the axis.
+def surprisal(logits: Array, target: Array, /, axis: int, ignore_index: int = IGNORED) -> Any:
+    """(-log p[target], max x, Σ e^(x - max), 1 / how many count), p = softmax(x) of the logits x along the axis.
 
-    target integers without that axis; losses and differences are 0 where the target is `ignore_index`.
+    target integers without that axis, which the maxima and sums keep; losses are 0 where the target is `ignore_index`.
     """
-    p = softmax(logits, axis)
     counts = el.not_equal(target, ignore_index)
-    place, ones = expand_dims(el.where(counts, target, 0), axis), expand_dims(astype(counts, p.dtype), axis)
-    losses = logsumexp(logits, axis) - squeeze(take_along(logits, place, axis), axis)
-    return el.where(counts, losses, 0.0), p * ones - put_along(ones, place, axis, p.shape[axis]), share(sum(ones))
+    place = expand_dims(el.where(counts, target, 0), axis)
+    lse, top = logsumexp(logits, axis, True), max(logits, axis, True)
+    losses = squeeze(lse - take_along(logits, place, axis), axis)
+    return el.where(counts, losses, 0.0), top, el.exp(lse - top), share(sum(astype(counts, logits.dtype)))
+
+
+@composition
+def softmax_difference(
+    logits: Array, target: Array, top: Array, total: Array, factor: Array | float, /, axis: int,
+    ignore_index: int = IGNORED,
+) -> Array:  # fmt: skip
+    """f (e^(x - top) / total - onehot), which is f (softmax - onehot) for what `surprisal` gave of the logits x.
+
+    The factor f is a number, or one for each target; where that is `ignore_index` it counts as 0.
+    """
+    counts = el.not_equal(target, ignore_index)
+    place = expand_dims(el.where(counts, target, 0), axis)
+    factors = astype(expand_dims(el.where(counts, factor, 0.0), axis), logits.dtype)
+    return el.exp(logits - top) * (factors / total) - put_along(factors, place, axis, logits.shape[axis])
 
 
 @composition

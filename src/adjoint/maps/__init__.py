@@ -28,7 +28,7 @@ from adjoint.maps.pooling import Selection
 from adjoint.maps.quantized import QuantizedDense
 from adjoint.maps.records import SVD, Count, Eigen, Number, Values
 from adjoint.maps.recurrent import Recurrence
-from adjoint.maps.reductions import CumulativeSum, LogSoftmax, Reduce, Softmax
+from adjoint.maps.reductions import CumulativeSum, LogSoftmax, Reduce, Softmax, Surprisal
 from adjoint.maps.resampling import Resampling
 from adjoint.maps.rotations import Rotation
 from adjoint.maps.scipy import Operator, from_scipy
@@ -42,6 +42,6 @@ __all__ = [
     "Kronecker", "LeftProduct", "LinearMap", "LogSoftmax", "LowRank", "Negate", "Normalization", "Number",
     "Operator", "Outer", "PackedAttention", "Permute", "Projection", "QuantizedDense", "Recurrence", "Reduce",
     "Resampling", "Reshape", "RightProduct", "Roll", "Rotation", "Scale", "Selection", "Slice", "Softmax", "Solve",
-    "Subspace", "Sum", "SymmetricPart", "Take", "TakeAlong", "TransposedWeighting", "TriangularSolve", "Unfold",
-    "UpperFold", "Values", "Weighting", "Zero", "block", "from_scipy", "kron",
+    "Subspace", "Sum", "Surprisal", "SymmetricPart", "Take", "TakeAlong", "TransposedWeighting", "TriangularSolve",
+    "Unfold", "UpperFold", "Values", "Weighting", "Zero", "block", "from_scipy", "kron",
 ]  # fmt: skip

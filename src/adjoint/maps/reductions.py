@@ -66,6 +66,43 @@ class Reduce(LinearMap):
         return self.w if hasattr(self.w, "dtype") else None
 
 
+class Surprisal(Reduce):
+    """x ↦ Σ f (p - e) x over classes: the derivative of -f log softmax(logits)[target], p the softmax, e one-hot.
+
+    The weights are not kept: each pullback makes them, times its cotangent, in one pass. `top` and `total` are the
+    largest logit and Σ e^(logit - top), the factor f is a number or one for each target; where that is `ignored` the
+    weights are 0. Sums over the classes alone, or over everything with `axes` None.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.jacobian(lambda x: aj.cross_entropy(x, np.array([1])), np.array([[0.0, 0.0]])) @ np.array([[1.0, 0.0]])
+    np.float64(0.5)
+    """
+
+    __slots__ = ("_ndim", "at", "factor", "how", "logits")
+
+    def __init__(
+        self, logits: Array, target: Array, top: Array, total: Array, axis: int, ignored: int, factor: Any = 1.0,
+        axes: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(None, axes, tuple(logits.shape))
+        self.logits, self.at, self.how, self.factor = logits, (target, top, total), (axis, ignored), factor
+        self._ndim = 0 if axes is None else len(self.in_shape) - 1
+
+    @property
+    def w(self) -> Any:
+        """f (p - e), kept once it has been asked for."""
+        if self._w is None:
+            self._w = self._times(self.factor)
+        return self._w
+
+    def adjoint(self, u: Any) -> Any:
+        """u f (p - e)."""
+        return self._times(self.factor * u) if len(u.shape) == self._ndim else super().adjoint(u)
+
+    def _times(self, factor: Any) -> Array:
+        return xp.softmax_difference(self.logits, *self.at, factor, *self.how)
+
+
 class CumulativeSum(LinearMap):
     """Running sums along an axis; the adjoint runs from the end.
 

@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.losses import IGNORED, smoothed
 from adjoint.maps.elementary import Identity
-from adjoint.maps.reductions import Reduce
+from adjoint.maps.reductions import Reduce, Surprisal
 from adjoint.ops.define import coarse, operation, plain
 from adjoint.ops.layout import shape_of
 
@@ -42,14 +42,23 @@ def cross_entropy(
         return z, (Reduce(residual, axes, shape), Reduce(scores, axes, shape))
     target = plain(target)
     xp.class_axis("cross_entropy", logits, target)
-    losses, difference, share = xp.softmax_residual(logits, target, axis, ignore_index)
-    if weight is not None or label_smoothing:
-        uneven = _uneven(logits, target, losses, difference, weight, ignore_index, label_smoothing)
-        losses, difference, share = uneven
-    if reduction != "mean":
-        return as_like(xp.reduced(losses, reduction), logits), (Reduce(difference, axes, shape), None)
-    weights = lambda: xp.where(xp.isnan(share), 0.0, share) * difference  # noqa: E731  # 0 where nothing counts
-    return as_like(xp.sum(losses) * share, logits), (Reduce(weights, axes, shape), None)
+    losses, top, total, share = xp.surprisal(logits, target, axis, ignore_index)
+    costs = 1.0
+    if weight is not None:
+        costs = xp.per_target(logits, weight, target, axis, ignore_index)
+        losses, share = losses * costs, xp.share(xp.sum(costs))
+    at = (logits, target, top, total, axis, ignore_index)
+    if label_smoothing:
+        losses, difference = _smoothed(losses, at, weight, costs, label_smoothing)
+    scale: Any = 1.0
+    if reduction == "mean":
+        z = xp.sum(losses) * share
+        uneven = weight is not None or label_smoothing
+        scale = xp.where(xp.isnan(share), 0.0, share) if uneven else share  # 0 where nothing counts
+    else:
+        z = xp.reduced(losses, reduction)
+    map = Reduce(lambda: scale * difference, axes, shape) if label_smoothing else Surprisal(*at, scale * costs, axes)
+    return as_like(z, logits), (map, None)
 
 
 def as_like(z: Any, x: Any) -> Any:
@@ -57,20 +66,17 @@ def as_like(z: Any, x: Any) -> Any:
     return z if z.dtype == x.dtype else xp.astype(z, x.dtype)
 
 
-def _uneven(logits: Any, target: Any, losses: Any, difference: Any, weight: Any, ignored: int, smoothing: float) -> Any:
-    """Losses, their weights on the logits and the share of each, with weights of the classes and smoothed labels."""
+def _smoothed(losses: Any, at: Any, weight: Any, costs: Any, smoothing: float) -> Any:
+    """Losses of smoothed labels, and their weights on the logits."""
+    logits, target, top, total, axis, ignored = at
     shape = shape_of(logits)
-    axis = 1 if len(shape) > 1 else 0
-    scale = xp.per_target(logits, weight, target, axis, ignored)
-    losses, difference = losses * scale, difference * xp.expand_dims(scale, axis)
-    if smoothing:
-        log_p, counts = xp.log_softmax(logits, axis), xp.not_equal(target, ignored)
-        costs = xp.ones_like(logits) if weight is None else xp.per_class(logits, weight, axis)
-        costs = xp.broadcast_to(costs * (smoothing / shape[axis]), shape)
-        spread = xp.softmax(logits, axis) * xp.sum(costs, axis, True) - costs
-        losses = (1.0 - smoothing) * losses + xp.where(counts, -xp.sum(costs * log_p, axis), 0.0)
-        difference = (1.0 - smoothing) * difference + xp.where(xp.expand_dims(counts, axis), spread, 0.0)
-    return losses, difference, xp.share(xp.sum(scale))
+    difference = xp.softmax_difference(logits, target, top, total, costs, axis, ignored)
+    log_p, counts = xp.log_softmax(logits, axis), xp.not_equal(target, ignored)
+    each = xp.ones_like(logits) if weight is None else xp.per_class(logits, weight, axis)
+    each = xp.broadcast_to(each * (smoothing / shape[axis]), shape)
+    spread = xp.softmax(logits, axis) * xp.sum(each, axis, True) - each
+    losses = (1.0 - smoothing) * losses + xp.where(counts, -xp.sum(each * log_p, axis), 0.0)
+    return losses, (1.0 - smoothing) * difference + xp.where(xp.expand_dims(counts, axis), spread, 0.0)
 
 
 @coarse(xp.ctc_loss)

@@ -10,6 +10,7 @@ import scipy.linalg
 import scipy.sparse
 
 import adjoint as aj
+from adjoint import arrays as xp
 from adjoint.maps import LinearMap
 from adjoint.ops.checkpoint import Recomputed
 from adjoint.program import Door, Program
@@ -20,6 +21,27 @@ def probabilities(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Shares of 1 in 64ths, which float32 holds and adds exactly."""
     n = shape[-1]
     return (1 + rng.multinomial(64 - n, rng.dirichlet(np.ones(n)), shape[:-1])) / 64.0
+
+
+CHOSEN = np.array([1, -100, 3])
+
+
+def surprisal(axes: int | None) -> Callable[..., LinearMap]:
+    def build(x: Any, f: Any) -> LinearMap:
+        target = aj.asarray(x, CHOSEN)
+        _, top, total, _ = xp.surprisal(x, target, 1)
+        return aj.Surprisal(x, target, top, total, 1, -100, f, axes)
+
+    return build
+
+
+def surprisal_weights(axes: int | None) -> Callable[..., np.ndarray]:
+    def matrix(x: np.ndarray, f: np.ndarray) -> np.ndarray:
+        e = np.exp(x - x.max(1, keepdims=True))
+        w = (f * (CHOSEN >= 0))[:, None] * (e / e.sum(1, keepdims=True) - (np.arange(4) == CHOSEN[:, None]))
+        return columns(lambda v: (w * v).sum(axes), (3, 4))
+
+    return matrix
 
 
 def columnwise(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -207,6 +229,7 @@ EXAMPLES: list[Example] = [
     Example(aj.Reduce, lambda: aj.Reduce(None, None, (2, 3)), (), lambda: np.ones((1, 6))),
     Example(aj.Reduce, lambda: aj.Reduce(0.25, 0, (4, 3)), (), lambda: np.tile(np.eye(3), 4) / 4),
     Example(aj.Reduce, lambda w: aj.Reduce(w, 0, (4, 3)), ((),), lambda w: w * np.tile(np.eye(3), 4)),
+    *(Example(aj.Surprisal, surprisal(axes), ((3, 4), (3,)), surprisal_weights(axes)) for axes in (None, 1)),
     Example(
         aj.CumulativeSum,
         lambda: aj.CumulativeSum(0, (4, 2)),

@@ -66,9 +66,14 @@ JOINED = {"targets": np.array([2, 1, 2, 2]), "input_lengths": np.array([4, 2]), 
 ONE = {"targets": np.array([1, 2]), "input_lengths": 3, "target_lengths": 2}
 
 TABLE: dict[str, list[Any]] = {
-    "softmax_residual": [
+    "surprisal": [
         s(normal(3, 4), integers(4, 3), axis=1), s(normal(2, 3, 2), integers(3, 2, 2), axis=1),
         s(normal(5, 4), lambda rng: GAPS, axis=1, ignore_index=-100),
+    ],
+    "softmax_difference": [
+        s(normal(3, 4), integers(4, 3), normal(3, 1), unit_interval(3, 1), normal(3), axis=1),
+        s(normal(2, 3, 2), integers(3, 2, 2), normal(2, 1, 2), unit_interval(2, 1, 2), normal(), axis=1),
+        s(normal(5, 4), lambda rng: GAPS, normal(5, 1), unit_interval(5, 1), normal(5), axis=1, ignore_index=-100),
     ],
     "cross_entropy": [
         *modes(normal(3, 4), integers(4, 3)), s(normal(4), integers(4)),
@@ -199,11 +204,16 @@ def ctc_residual(log_probs: Any, **how: Any) -> Any:
     return each, slopes, 1.0 / (sizes * len(sizes)).to(log_probs)
 
 
-def softmax_residual(x: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
-    counts = (target != ignore_index).unsqueeze(axis)
-    hot = F.one_hot(torch.where(counts.squeeze(axis), target, 0), x.shape[axis]).movedim(-1, axis)
+def surprisal(x: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
     each = F.cross_entropy(x, target, reduction="none", ignore_index=ignore_index)
-    return each, (torch.softmax(x, axis) - hot) * counts, 1.0 / counts.sum().to(x)
+    top = torch.amax(x, axis, True)
+    return each, top, torch.exp(x - top).sum(axis, True), 1.0 / (target != ignore_index).sum().to(x)
+
+
+def softmax_difference(x: Any, target: Any, top: Any, total: Any, f: Any, axis: int, ignore_index: int = -100) -> Any:
+    counts = target != ignore_index
+    hot = F.one_hot(torch.where(counts, target, 0), x.shape[axis]).movedim(-1, axis)
+    return torch.where(counts, f, 0.0).unsqueeze(axis) * (torch.exp(x - top) / total - hot)
 
 
 def binary_cross_entropy(p: Any, t: Any, weight: Any = 1.0, reduction: str = "mean") -> Any:
@@ -232,7 +242,8 @@ TORCH: dict[str, Callable[..., Any]] = {
     "floored": lambda x, least: torch.clamp(x, min=least),
     "binary_cross_entropy": tensors(binary_cross_entropy),
     "kl_div": kl_div,
-    "softmax_residual": softmax_residual,
+    "surprisal": surprisal,
+    "softmax_difference": softmax_difference,
     "ctc_loss": by_enumeration,
     "ctc_residual": ctc_residual,
 }

@@ -93,7 +93,13 @@ from adjoint.arrays.numpy.linalg import (  # noqa: F401
     svd,
     svdvals,
 )
-from adjoint.arrays.numpy.losses import gaussian_nll_loss, nll_loss, softmax_residual  # noqa: F401
+from adjoint.arrays.numpy.losses import (  # noqa: F401
+    cross_entropy,
+    gaussian_nll_loss,
+    nll_loss,
+    softmax_difference,
+    surprisal,
+)
 from adjoint.arrays.numpy.mkl import matmul
 from adjoint.arrays.numpy.normalization import (  # noqa: F401
     normalization_gain,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from adjoint.arrays import losses
-from adjoint.arrays.numpy.normalization import LEAST, in_parts, serves
+from adjoint.arrays.numpy.normalization import GRAIN, in_parts
 from adjoint.arrays.numpy.updates import composed
 
+COMPILED = 1 << 9  # logits from which the kernels are worth their loading: a call takes a fifth of what NumPy's take
 _sum: Any = np.add.reduce
 _max: Any = np.maximum.reduce
 _min: Any = np.minimum.reduce
@@ -46,38 +48,94 @@ def nll_loss(log_p: Any, target: Any, reduction: str = "mean", weight: Any = Non
     return losses.reduced(-np.squeeze(picked, axis), reduction)
 
 
-def softmax_residual(logits: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
-    counts = counted("cross_entropy", target, logits.shape[axis], ignore_index)
-    if counts is not None:
-        return composed(losses.softmax_residual)(logits, target, axis, ignore_index)
-    p, lse = _softmax(logits, axis)
-    share = p.dtype.type(1.0 / target.size if target.size else math.nan)
-    if len(logits.shape) == 2:
-        rows = np.arange(len(target))
-        each = lse[:, 0] - logits[rows, target]
-        p[rows, target] -= 1
-        return each, p, share
-    place = np.expand_dims(target, axis)
-    each = np.squeeze(lse - np.take_along_axis(logits, place, axis), axis)
-    np.put_along_axis(p, place, np.take_along_axis(p, place, axis) - 1, axis)
-    return each, p, share
+def cross_entropy(
+    logits: Any, target: Any, reduction: str = "mean", weight: Any = None, ignore_index: int = losses.IGNORED,
+    label_smoothing: float = 0.0,
+) -> Any:  # fmt: skip
+    if weight is not None or label_smoothing or getattr(target, "shape", None) == logits.shape:
+        plain = composed(losses.cross_entropy)
+        return plain(logits, target, reduction, weight, ignore_index, label_smoothing)
+    axis = losses.class_axis("cross_entropy", logits, target)
+    each, _, _, share = surprisal(logits, target, axis, ignore_index)
+    return _sum(each, None) * share if reduction == "mean" else losses.reduced(each, reduction)
 
 
-def _softmax(logits: Any, axis: int) -> tuple[Any, Any]:
-    """softmax(x) and log Σ eˣ along an axis, which is kept."""
-    if logits.ndim == 2 and axis in (1, -1) and serves(logits) and logits.shape[1] >= LEAST:
-        from adjoint.arrays.numpy import loss_kernels as kernels
+def surprisal(logits: Any, target: Any, axis: int, ignore_index: int = losses.IGNORED) -> Any:
+    x, t = _rows(logits, axis), _classes(target)
+    if _serves(x):
+        n, dtype = len(x), x.dtype
+        each, tops, totals = np.empty(n, dtype), np.empty(n, dtype), np.empty(n, dtype)
+        count = _surprisal((x, t, each, tops, totals), ignore_index)
+        if count < 0:
+            counted("cross_entropy", target, x.shape[1], ignore_index)  # which raises
+    else:
+        counts = counted("cross_entropy", t, x.shape[1], ignore_index)
+        tops = _max(x, 1)
+        totals = _sum(np.exp(x - tops[:, None]), 1)
+        place, count = (t, len(t)) if counts is None else (np.where(counts, t, 0), int(_sum(counts, None)))
+        each = np.log(totals) - (x[np.arange(len(t)), place] - tops)
+        if counts is not None:
+            each[~counts] = 0.0
+    kept = (*target.shape[:axis], 1, *target.shape[axis:]) if axis >= 0 else (*target.shape, 1)
+    share = x.dtype.type(1.0 / count if count else math.nan)
+    return each.reshape(target.shape), tops.reshape(kept), totals.reshape(kept), share
 
-        p, lse = np.empty_like(logits), np.empty(len(logits), logits.dtype)
-        in_parts(kernels.softmax, (logits, p, lse))
-        return p, lse[:, None]
-    top = _max(logits, axis, None, None, True)
-    p = np.exp(logits - top)
-    total = _sum(p, axis, None, None, True)
-    p /= total
-    lse = np.log(total)
-    lse += top
-    return p, lse
+
+def _surprisal(rows: Any, ignored: int) -> int:
+    """The kernel on the rows, large ones in several threads: how many count, less than 0 where a target is no class."""
+    kernel = _kernels().surprisal
+    if rows[0].size < GRAIN:
+        return int(kernel(*rows, ignored))
+    found: list[int] = []
+    in_parts(lambda *part: found.append(kernel(*part, ignored)), rows)
+    return sum(found) if min(found) >= 0 else -1
+
+
+def softmax_difference(
+    logits: Any, target: Any, top: Any, total: Any, factor: Any, axis: int, ignore_index: int = losses.IGNORED
+) -> Any:
+    x, t = _rows(logits, axis), _classes(target)
+    factors = np.empty(target.shape, x.dtype)
+    factors[...] = factor
+    factors, tops, totals = factors.reshape(-1), top.reshape(-1), total.reshape(-1)
+    if _serves(x) and tops.dtype == totals.dtype == x.dtype:
+        out = np.empty_like(x)
+        rows, kernel = (x, t, tops, totals, factors, out), _kernels().difference
+        if x.size < GRAIN:
+            kernel(*rows, ignore_index)
+        else:
+            in_parts(kernel, rows, ignore_index)
+    else:
+        counts = t != ignore_index
+        factors = np.where(counts, factors, 0.0).astype(x.dtype, copy=False)
+        out = np.exp(x - tops[:, None]) * (factors / totals)[:, None]
+        out[np.arange(len(t)), np.where(counts, t, 0)] -= factors
+    return out.reshape(logits.shape) if logits.ndim < 3 else np.moveaxis(out.reshape(*target.shape, -1), -1, axis)
+
+
+@functools.cache
+def _kernels() -> Any:
+    """The compiled loops, loaded when first needed."""
+    from adjoint.arrays.numpy import loss_kernels
+
+    return loss_kernels
+
+
+def _rows(x: Any, axis: int) -> Any:
+    """x (…, C, …) with a row for each example, side by side in memory."""
+    if x.ndim != 2 or axis == 0:
+        x = np.moveaxis(x, axis, -1)
+        x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return np.ascontiguousarray(x)
+
+
+def _classes(target: Any) -> Any:
+    return np.ascontiguousarray(target.reshape(-1), np.int64)
+
+
+def _serves(x: Any) -> bool:
+    """Whether the kernels take these rows."""
+    return type(x) is np.ndarray and x.size >= COMPILED and x.dtype.char in "fd"
 
 
 def gaussian_nll_loss(x: Any, target: Any, var: Any, *args: Any, **options: Any) -> Any:

@@ -453,12 +453,23 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     return torch.log_softmax(x, axis)
 
 
-def softmax_residual(logits: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
+def surprisal(logits: Any, target: Any, axis: int, ignore_index: int = -100) -> Any:
     log_p = torch.log_softmax(logits, axis)
     counts = torch.ne(target, ignore_index)
-    ones = counts.to(log_p.dtype).unsqueeze(axis)
-    place = _positions(torch.where(counts, target, 0), logits.shape[axis], logits.device).unsqueeze(axis)
-    losses = torch.where(counts, -torch.gather(log_p, axis, place).squeeze(axis), 0.0)
-    total = ones.sum()
+    losses = torch.where(counts, -torch.gather(log_p, axis, _chosen(counts, target, logits, axis)).squeeze(axis), 0.0)
+    total = counts.to(log_p.dtype).sum()
     share = torch.where(total > 0, total.reciprocal(), torch.nan)
-    return losses, log_p.exp_().mul_(ones).scatter_add_(axis, place, -ones), share
+    return losses, torch.amax(logits, axis, True), torch.amax(log_p, axis, True).neg_().exp_(), share
+
+
+def softmax_difference(
+    logits: Any, target: Any, top: Any, total: Any, factor: Any, axis: int, ignore_index: int = -100
+) -> Any:
+    counts = torch.ne(target, ignore_index)
+    factors = torch.where(counts, factor, 0.0).to(logits.dtype).unsqueeze(axis)
+    p = torch.sub(logits, top).exp_().mul_(factors / total)
+    return p.scatter_add_(axis, _chosen(counts, target, logits, axis), -factors)
+
+
+def _chosen(counts: Any, target: Any, logits: Any, axis: int) -> Any:
+    return _positions(torch.where(counts, target, 0), logits.shape[axis], logits.device).unsqueeze(axis)
