@@ -9,10 +9,12 @@ from typing import Any
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
-from adjoint.maps.algebra import Block, Composition, Sum, factors_of, first_array, terms_of
+from adjoint.maps.algebra import factors_of, terms_of
 from adjoint.maps.base import NONE, LinearMap
+from adjoint.maps.combinations import Composition, Sum, first_array
 from adjoint.maps.elementary import Identity, Zero
 from adjoint.maps.spaces import Space, factors, is_product, lead_of
+from adjoint.maps.tables import Block
 from adjoint.tape import Edge, Tape, pull, push
 from adjoint.trees import Structure
 

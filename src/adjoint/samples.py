@@ -20,8 +20,8 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape, backend, is_array
 from adjoint.errors import ShapeError, TraceError
-from adjoint.maps.algebra import Composition
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition
 from adjoint.maps.examples import Examples, each
 from adjoint.maps.layout import Reshape
 from adjoint.ops.define import plain

@@ -12,8 +12,8 @@ from adjoint.arrays.dispatch import Array
 from adjoint.errors import SpectrumError
 from adjoint.inspection.layers import blocks, same
 from adjoint.inspection.watching import Call
-from adjoint.maps.algebra import Composition, Kronecker
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition, Kronecker
 from adjoint.maps.convolution import Convolution
 from adjoint.maps.elementary import Identity
 from adjoint.maps.flat import epsilon, numbers, to_numpy

@@ -1,9 +1,10 @@
 """Linear maps: the vocabulary, their algebra, their spectra."""
 
-from adjoint.maps.algebra import Block, Composition, Kronecker, Sum, block, kron
+from adjoint.maps.algebra import block, kron
 from adjoint.maps.attention import Attention
 from adjoint.maps.base import Adjoint, LinearMap
 from adjoint.maps.columns import Columns, Unfold
+from adjoint.maps.combinations import Composition, Kronecker, Sum
 from adjoint.maps.convolution import Convolution, ConvolutionTranspose
 from adjoint.maps.convolution_weighting import ConvolutionWeighting, TransposedWeighting
 from adjoint.maps.elementary import Cast, Diagonal, Identity, Negate, Scale, Zero
@@ -34,6 +35,7 @@ from adjoint.maps.rotations import Rotation
 from adjoint.maps.scipy import Operator, from_scipy
 from adjoint.maps.self_attention import PackedAttention
 from adjoint.maps.subspaces import Projection, Subspace
+from adjoint.maps.tables import Block
 
 __all__ = [
     "SVD", "Adjoint", "Attention", "Block", "Broadcast", "Cast", "CofactorChange", "Columns", "Composition",

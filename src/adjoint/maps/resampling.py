@@ -8,8 +8,8 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Shape
 from adjoint.arrays.resampling_taps import Taps
-from adjoint.maps.algebra import Kronecker
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Kronecker
 from adjoint.maps.elementary import Identity
 from adjoint.maps.matrices import Dense
 from adjoint.maps.spaces import Space

@@ -7,9 +7,9 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.convolution_windows import fitting, fitting_transposed
 from adjoint.arrays.convolutions import folded, kernel_of
-from adjoint.maps.algebra import Composition
 from adjoint.maps.base import LinearMap
 from adjoint.maps.columns import Unfold
+from adjoint.maps.combinations import Composition
 from adjoint.maps.convolution import Convolution, ConvolutionTranspose
 from adjoint.maps.convolution_weighting import ConvolutionWeighting, TransposedWeighting
 from adjoint.maps.layout import Broadcast, Reshape

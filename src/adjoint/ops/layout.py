@@ -11,8 +11,8 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import is_array, is_complex, is_floating
 from adjoint.arrays.traced import Traced
 from adjoint.errors import DtypeError, TraceError
-from adjoint.maps.algebra import Composition
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition
 from adjoint.maps.elementary import Cast, Diagonal, Identity
 from adjoint.maps.layout import Broadcast, DiagonalPart, Flip, Permute, Reshape, Roll, Slice, Take, TakeAlong, placed
 from adjoint.maps.spaces import negative_axes

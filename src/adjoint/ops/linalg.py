@@ -11,8 +11,8 @@ from typing import Any
 
 from adjoint import arrays as xp
 from adjoint.arrays.traced import Traced
-from adjoint.maps.algebra import Composition, Sum
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition, Sum
 from adjoint.maps.elementary import Diagonal, Identity
 from adjoint.maps.layout import DiagonalPart, Permute, Reshape
 from adjoint.maps.linalg import CofactorChange, Exponential, Solve, SymmetricPart, TriangularSolve, UpperFold

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.maps.algebra import Composition
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition
 from adjoint.maps.elementary import Diagonal
 from adjoint.maps.layout import Broadcast, Take
 from adjoint.maps.rotations import Rotation

@@ -11,8 +11,8 @@ from typing import Any
 
 from adjoint import arrays as xp
 from adjoint.arrays import recurrent
-from adjoint.maps.algebra import Composition
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition
 from adjoint.maps.layout import Broadcast, Roll, Slice
 from adjoint.maps.matrices import Weighting
 from adjoint.maps.recurrent import MEMORY, UNITS, Recurrence

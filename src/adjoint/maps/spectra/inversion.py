@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adjoint.errors import SpectrumError
-from adjoint.maps.algebra import Composition, Kronecker, compose, factor
+from adjoint.maps.algebra import compose, factor
 from adjoint.maps.base import Adjoint, LinearMap
+from adjoint.maps.combinations import Composition, Kronecker
 from adjoint.maps.elementary import Cast, Diagonal, Identity, Negate, Scale
 from adjoint.maps.inverses import Inverse
 from adjoint.maps.layout import Concatenate, Flatten

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.maps.algebra import Composition, Kronecker
 from adjoint.maps.base import LinearMap
+from adjoint.maps.combinations import Composition, Kronecker
 from adjoint.maps.convolution import Convolution
 from adjoint.maps.elementary import Identity
 from adjoint.maps.flat import epsilon, numbers, to_numpy

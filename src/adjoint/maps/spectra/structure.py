@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from adjoint.maps.algebra import Block, Composition, Kronecker, factor
+from adjoint.maps.algebra import factor
 from adjoint.maps.base import Adjoint, LinearMap
+from adjoint.maps.combinations import Composition, Kronecker
 from adjoint.maps.elementary import Cast, Diagonal, Negate, Scale, Zero
 from adjoint.maps.flat import epsilon, formed, numbers, to_numpy
 from adjoint.maps.layout import Broadcast, Concatenate, DiagonalPart, Slice, Take, TakeAlong
@@ -23,6 +24,7 @@ from adjoint.maps.spectra.budget import affordable
 from adjoint.maps.spectra.periodic import periodic
 from adjoint.maps.spectra.spectrum import EPSILON, Spectrum, product_error, rounded, svd_error
 from adjoint.maps.subspaces import Projection, Subspace
+from adjoint.maps.tables import Block
 from adjoint.program import Door
 
 Of = Callable[[LinearMap], Spectrum]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint.errors import SpectrumError
-from adjoint.maps.algebra import Composition, Kronecker
 from adjoint.maps.base import Adjoint, LinearMap
+from adjoint.maps.combinations import Composition, Kronecker
 from adjoint.maps.elementary import Diagonal
 from adjoint.maps.flat import epsilon, formed, numbers
 from adjoint.maps.matrices import LowRank
