@@ -11,7 +11,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays import numpy_names as names
 from adjoint.arrays.dispatch import Array
-from adjoint.arrays.torch_names import sliding
+from adjoint.arrays.torch_layout import sliding
 from adjoint.interop.aten.promotion import cast, name_of, promoted
 from adjoint.ops.define import plain
 from adjoint.transforms import stop_gradient
