@@ -16,7 +16,8 @@ SETTING = {
 import numpy as np, adjoint as aj
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape, composition
-from adjoint.arrays.elementwise import equal, sin, where
+from adjoint.arrays.elementwise import sin, where
+from adjoint.arrays.piecewise import equal
 from adjoint.maps import Diagonal, LinearMap
 from adjoint.maps.spaces import Space
 from adjoint.ops.define import elementwise

@@ -17,6 +17,7 @@ from adjoint.arrays.linalg import *  # noqa: F403
 from adjoint.arrays.losses import *  # noqa: F403
 from adjoint.arrays.margins import *  # noqa: F403
 from adjoint.arrays.normalization import *  # noqa: F403
+from adjoint.arrays.piecewise import *  # noqa: F403
 from adjoint.arrays.pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
 from adjoint.arrays.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from adjoint.arrays.pooling import adaptive_avg_pool3d as adaptive_avg_pool3d

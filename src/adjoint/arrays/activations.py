@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from adjoint.arrays.dispatch import Array, composition, primitive
-from adjoint.arrays.elementwise import abs, clip, erf, exp, expm1, greater, logaddexp, minimum, negative, tanh, where
+from adjoint.arrays.elementwise import abs, clip, erf, exp, expm1, logaddexp, minimum, negative, tanh, where
 from adjoint.arrays.layout import split
+from adjoint.arrays.piecewise import greater
 from adjoint.arrays.reductions import logsumexp, max, sum
 
 SQRT_HALF = math.sqrt(0.5)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import Array, composition
 from adjoint.arrays.layout import (
     astype,
@@ -94,20 +95,20 @@ class _Ways:
                 f"ctc_loss: log_probs {tuple(log_probs.shape)} are {n} sequences and need as many targets and lengths, "
                 f"not targets {tuple(targets.shape)}, {self.lengths.shape[0]} and {self.sizes.shape[0]} lengths."
             )
-        blanks = el.where(el.equal(targets, targets), blank, targets)
+        blanks = el.where(pw.equal(targets, targets), blank, targets)
         pairs = reshape(stack([blanks, targets], -1), (n, -1))
         self.places = concatenate([pairs, broadcast_to(beside(targets, np.full((1, 1), blank)), (n, 1))], 1)
         width = self.places.shape[1]
         self.emitted = el.maximum(take_along(self.log_probs, expand_dims(self.places, 0), -1), NEVER)
         before = concatenate([self.places[:, :2], self.places[:, :-2]], 1)[:, :width]
-        fresh = el.logical_and(el.not_equal(self.places, blank), el.not_equal(self.places, before))
+        fresh = pw.logical_and(pw.not_equal(self.places, blank), pw.not_equal(self.places, before))
         self.skip = astype(el.where(fresh, 0.0, NEVER), self.emitted.dtype)
         position = beside(log_probs, np.arange(width))[None]
         ends = expand_dims(2 * self.sizes, 1)
-        self.last = el.logical_or(el.equal(position, ends), el.equal(position, ends - 1))
-        self.first = astype(el.where(el.equal(position, 0), 0.0, NEVER), self.emitted.dtype)
+        self.last = pw.logical_or(pw.equal(position, ends), pw.equal(position, ends - 1))
+        self.first = astype(el.where(pw.equal(position, 0), 0.0, NEVER), self.emitted.dtype)
         time = beside(log_probs, np.arange(steps))[:, None]
-        self.running = astype(expand_dims(el.less(time, self.lengths[None]), -1), self.emitted.dtype)
+        self.running = astype(expand_dims(pw.less(time, self.lengths[None]), -1), self.emitted.dtype)
 
     def reached(self) -> tuple[Array, Array]:
         """Log-probabilities: of the target (n,), and to be at each place after each step (T, n, places)."""
@@ -119,7 +120,7 @@ class _Ways:
 
     def losses(self, total: Array, zero_infinity: bool) -> Array:
         """-log P, with what cannot be said at all infinite, or 0."""
-        losses = el.where(el.less(total, 0.5 * NEVER), 0.0 if zero_infinity else math.inf, -total)
+        losses = el.where(pw.less(total, 0.5 * NEVER), 0.0 if zero_infinity else math.inf, -total)
         return losses if self.batched else squeeze(losses, 0)
 
     def derivative(self, total: Array, after: Array, zero_infinity: bool) -> Array:
@@ -131,10 +132,10 @@ class _Ways:
         none = full(self.skip, (n, 2), NEVER)
         ahead = concatenate([self.skip, none], 1)[:, 2:]
         _, before = scan(_backwards, end, [self.emitted, self.running], [ahead], reverse=True)
-        possible = el.greater(total, 0.5 * NEVER)[:, None]
+        possible = pw.greater(total, 0.5 * NEVER)[:, None]
         exponent = el.minimum(after + before - el.where(possible, total[:, None], 0.0), 0.0)
         chances = el.where(possible, el.exp(exponent), 0.0 if zero_infinity else math.nan)
-        chances = el.where(el.greater(self.running, 0.0), chances, 0.0)
+        chances = el.where(pw.greater(self.running, 0.0), chances, 0.0)
         places = broadcast_to(expand_dims(self.places, 0), tuple(chances.shape))
         found = -put_along(chances, places, -1, self.classes)
         return found if self.batched else squeeze(found, 1)
@@ -154,14 +155,14 @@ def _moved(x: Array, by: int) -> Array:
 
 def _onwards(at: Array, emitted: Array, running: Array, skip: Array) -> tuple[Array, Array]:
     came = el.logaddexp(el.logaddexp(at, _moved(at, 1)), _moved(at, 2) + skip)
-    new = el.where(el.greater(running, 0.0), came + emitted, at)
+    new = el.where(pw.greater(running, 0.0), came + emitted, at)
     return new, new
 
 
 def _backwards(to: Array, emitted: Array, running: Array, ahead: Array) -> tuple[Array, Array]:
     goes = to + emitted
     came = el.logaddexp(el.logaddexp(goes, _moved(goes, -1)), _moved(goes, -2) + ahead)
-    return el.where(el.greater(running, 0.0), came, to), to
+    return el.where(pw.greater(running, 0.0), came, to), to
 
 
 def _padded(targets: Array, given: Any, sizes: Array, n: int | None, steps: int) -> Array:

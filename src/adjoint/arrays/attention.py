@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays import reductions
 from adjoint.arrays.dispatch import Array, Shape, composition
 from adjoint.arrays.layout import asarray, concatenate, getitem, put, squeeze, swapaxes
@@ -44,7 +45,7 @@ def attend_residual(
     for rows, cols in blocks(query, key, left, right, block_size):
         s, _ = scores(query, key, mask, scale, left, right, softcap, rows, cols)
         top = reductions.max(s, -1, True)
-        seen = None if mask is None and left is None and (right or 0) >= 0 else el.not_equal(top, -math.inf)
+        seen = None if mask is None and left is None and (right or 0) >= 0 else pw.not_equal(top, -math.inf)
         top = top if seen is None else el.where(seen, top, 0.0)
         e = el.exp(s - top)
         total = reductions.sum(e, -1, True)
@@ -110,11 +111,11 @@ def banded(like: Array, rows: range, cols: range, left: int | None, right: int |
     """Where i - left ≤ j ≤ i + right for rows i and columns j; None where that holds throughout."""
     i, j = (asarray(like, np.arange(r.start, r.stop)) for r in (rows, cols))
     i = getitem(i, (slice(None), None))
-    above = None if left is None or rows.stop - 1 - left <= cols.start else el.greater_equal(j, i - left)
-    below = None if right is None or rows.start + right >= cols.stop - 1 else el.less_equal(j, i + right)
+    above = None if left is None or rows.stop - 1 - left <= cols.start else pw.greater_equal(j, i - left)
+    below = None if right is None or rows.start + right >= cols.stop - 1 else pw.less_equal(j, i + right)
     if above is None or below is None:
         return below if above is None else above
-    return el.logical_and(above, below)
+    return pw.logical_and(above, below)
 
 
 def blocks(

@@ -9,6 +9,7 @@ import numpy as np
 
 from adjoint.arrays import attention, reductions
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.attention import attend
 from adjoint.arrays.dispatch import Array, Shape, is_array
 from adjoint.arrays.layout import asarray, astype, broadcast_to, reshape, zeros
@@ -77,7 +78,7 @@ def weighed(
     every = range(query.shape[-2]), range(key.shape[-2])
     s, _ = attention.scores(query, key, mask, scale, left, right, softcap, *every)
     top = reductions.max(s, -1, True)
-    seen = el.not_equal(top, -math.inf)
+    seen = pw.not_equal(top, -math.inf)
     e = el.exp(s - el.where(seen, top, 0.0))
     return e / el.where(seen, reductions.sum(e, -1, True), 1.0)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import Array, composition, is_floating, primitive
 from adjoint.arrays.layout import expand_dims, eye, swapaxes, take_along
 from adjoint.arrays.products import matmul
@@ -98,7 +99,7 @@ def pinv(x: Array, /) -> Array:
     u, s, vh = svd(x)
     if not math.prod(x.shape[-2:]):
         return matmul(swapaxes(vh, -1, -2), swapaxes(u, -1, -2))
-    kept = el.greater(s, spacing(x) * sorted(x.shape[-2:])[1] * max(s, -1, True))
+    kept = pw.greater(s, spacing(x) * sorted(x.shape[-2:])[1] * max(s, -1, True))
     inverse = el.where(kept, 1.0 / el.where(kept, s, 1.0), 0.0)
     return matmul(swapaxes(vh, -1, -2) * expand_dims(inverse, -2), swapaxes(u, -1, -2))
 
@@ -205,7 +206,7 @@ def logdet(x: Array, /) -> Array:
     1.7918
     """
     sign, size = slogdet(x)
-    return el.where(el.less(sign, 0.0), math.nan, size)
+    return el.where(pw.less(sign, 0.0), math.nan, size)
 
 
 @primitive
@@ -244,8 +245,8 @@ def matrix_exp(x: Array, /) -> Array:
 def signs(vectors: Array) -> Array:
     """±1 for every column of (…, n, k), (…, 1, k): the sign of the first entry that is nearly its largest."""
     size = el.abs(vectors)
-    first = argmax(el.greater_equal(size, 0.99 * max(size, -2, True)), -2)
-    return el.sign(take_along(vectors, expand_dims(first, -2), -2))
+    first = argmax(pw.greater_equal(size, 0.99 * max(size, -2, True)), -2)
+    return pw.sign(take_along(vectors, expand_dims(first, -2), -2))
 
 
 def signed_svd(u: Array, s: Array, vh: Array) -> Factors:

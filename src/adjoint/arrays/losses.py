@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.activations import log_softmax, softplus
 from adjoint.arrays.dispatch import Array, composition, is_floating
 from adjoint.arrays.layout import asarray, astype, expand_dims, put_along, reshape, squeeze, take, take_along
@@ -89,7 +90,7 @@ def per_class(scores: Array, weight: Any, axis: int) -> Array:
 
 def per_target(scores: Array, weight: Any, target: Array, axis: int, ignore_index: int) -> Array:
     """How much each entry counts: its class's weight, or 1; 0 where it is left out."""
-    counts = el.not_equal(target, ignore_index)
+    counts = pw.not_equal(target, ignore_index)
     if weight is None:
         return astype(counts, scores.dtype)
     weight = reshape(per_class(scores, weight, axis), (-1,))
@@ -98,13 +99,13 @@ def per_target(scores: Array, weight: Any, target: Array, axis: int, ignore_inde
 
 def share(total: Array) -> Array:
     """1 / total, what an entry is of a mean; NaN where nothing counts."""
-    some = el.not_equal(total, 0.0)
+    some = pw.not_equal(total, 0.0)
     return el.where(some, 1.0 / el.where(some, total, 1.0), math.nan)
 
 
 def averaged(losses: Array, total: Array) -> Array:
     """Σ losses / total; NaN, with slope 0, where nothing counts."""
-    some = el.not_equal(total, 0.0)
+    some = pw.not_equal(total, 0.0)
     return el.where(some, sum(losses) * (1.0 / el.where(some, total, 1.0)), math.nan)
 
 
@@ -145,7 +146,7 @@ def cross_entropy(
     if not label_smoothing:
         return nll_loss(log_p, target, reduction, weight=weight, ignore_index=ignore_index)
     class_axis("cross_entropy", logits, target)
-    counts = el.not_equal(target, ignore_index)
+    counts = pw.not_equal(target, ignore_index)
     spread = el.where(counts, -mean(each, axis), 0.0)
     chosen = nll_loss(log_p, target, "none", weight=weight, ignore_index=ignore_index)
     losses = (1.0 - label_smoothing) * chosen + label_smoothing * spread
@@ -165,7 +166,7 @@ def surprisal(logits: Array, target: Array, /, axis: int, ignore_index: int = IG
 
     target integers without that axis, which the maxima and sums keep; losses are 0 where the target is `ignore_index`.
     """
-    counts = el.not_equal(target, ignore_index)
+    counts = pw.not_equal(target, ignore_index)
     place = expand_dims(el.where(counts, target, 0), axis)
     lse, top = logsumexp(logits, axis, True), max(logits, axis, True)
     losses = squeeze(lse - take_along(logits, place, axis), axis)
@@ -181,7 +182,7 @@ def softmax_difference(
 
     The factor f is a number, or one for each target; where that is `ignore_index` it counts as 0.
     """
-    counts = el.not_equal(target, ignore_index)
+    counts = pw.not_equal(target, ignore_index)
     place = expand_dims(el.where(counts, target, 0), axis)
     factors = astype(expand_dims(el.where(counts, factor, 0.0), axis), logits.dtype)
     return el.exp(logits - top) * (factors / total) - put_along(factors, place, axis, logits.shape[axis])
@@ -205,7 +206,7 @@ def nll_loss(
     [0.2877, 0.6931]
     """
     axis = class_axis("nll_loss", log_p, target)
-    counts = el.not_equal(target, ignore_index)
+    counts = pw.not_equal(target, ignore_index)
     place = expand_dims(el.where(counts, target, 0), axis)
     losses = el.where(counts, -squeeze(take_along(log_p, place, axis), axis), 0.0)
     if weight is None and reduction != "mean":
@@ -283,7 +284,7 @@ def huber_loss(
     check_delta(delta)
     d = x - target
     size = el.abs(d)
-    losses = el.where(el.less(size, delta), 0.5 * el.square(d), delta * (size - 0.5 * delta))
+    losses = el.where(pw.less(size, delta), 0.5 * el.square(d), delta * (size - 0.5 * delta))
     return weighted(losses, weight, reduction)
 
 
@@ -311,7 +312,10 @@ def binary_cross_entropy(p: Array, target: Array, /, reduction: str = "mean", we
     [0.6931, 0.2877]
     """
     target = alike("binary_cross_entropy", p, target)
-    some, rest = el.not_equal(p, 0.0), el.not_equal(p, 1.0)  # the logarithm of 0 would warn, and its slope give NaN
+    some, rest = (
+        pw.not_equal(p, 0.0),
+        pw.not_equal(p, 1.0),
+    )  # the logarithm of 0 would warn, and its slope give NaN
     yes = el.where(some, el.maximum(el.log(el.where(some, p, 1.0)), -100.0), -100.0)
     no = el.where(rest, el.maximum(el.log1p(-el.where(rest, p, 0.0)), -100.0), -100.0)
     losses = -(target * yes + (1.0 - target) * no)
@@ -361,7 +365,7 @@ def kl_div(log_q: Array, p: Array, /, reduction: str = "mean", log_target: bool 
     if log_target:
         losses = el.exp(p) * (p - log_q)
     else:
-        some = el.not_equal(p, 0.0)
+        some = pw.not_equal(p, 0.0)
         losses = el.where(some, p * el.log(el.where(some, p, 1.0)), 0.0) - p * log_q
     if reduction == "batchmean":
         return sum(losses) * (1.0 / (log_q.shape[0] if log_q.shape else 1))
@@ -390,7 +394,7 @@ def poisson_nll_loss(
     target = alike("poisson_nll_loss", x, target)
     losses = el.exp(x) - target * x if log_input else x - target * el.log(x + eps)
     if full:
-        many = el.greater(target, 1.0)
+        many = pw.greater(target, 1.0)
         t = el.where(many, target, 1.0)
         losses = losses + el.where(many, t * el.log(t) - t + 0.5 * el.log(2.0 * math.pi * t), 0.0)
     return reduced(losses, reduction)

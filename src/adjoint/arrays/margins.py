@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.activations import relu, softplus
 from adjoint.arrays.dispatch import Array, composition
 from adjoint.arrays.layout import astype, expand_dims, ones_like, put_along, reshape, take, take_along
@@ -46,8 +47,8 @@ def hinge_embedding_loss(x: Array, target: Array, /, reduction: str = "mean", ma
     >>> aj.hinge_embedding_loss(np.array([0.2, 0.3]), np.array([1.0, -1.0]), reduction="none").tolist()
     [0.2, 0.7]
     """
-    near = el.where(el.not_equal(target, -1), x, 0.0)
-    return reduced(near + el.where(el.not_equal(target, 1), relu(margin - x), 0.0), reduction)
+    near = el.where(pw.not_equal(target, -1), x, 0.0)
+    return reduced(near + el.where(pw.not_equal(target, 1), relu(margin - x), 0.0), reduction)
 
 
 @composition
@@ -78,7 +79,7 @@ def cosine_embedding_loss(
     squares = (sum(el.square(x1), -1) + tiny) * (sum(el.square(x2), -1) + tiny)
     cos = sum(x1 * x2, -1) / el.sqrt(squares)
     near, far = 1.0 - cos, relu(cos - margin)
-    return reduced(el.where(el.equal(target, 1), near, 0.0) + el.where(el.equal(target, -1), far, 0.0), reduction)
+    return reduced(el.where(pw.equal(target, 1), near, 0.0) + el.where(pw.equal(target, -1), far, 0.0), reduction)
 
 
 @composition
@@ -180,10 +181,10 @@ def multilabel_margin_loss(x: Array, target: Array, /, reduction: str = "mean") 
     """
     alike("multilabel_margin_loss", x, target)
     x, target = (a if a.shape else reshape(a, (1,)) for a in (x, target))
-    listed = el.equal(cumulative_sum(astype(el.less(target, 0), "int64"), -1), 0)
+    listed = pw.equal(cumulative_sum(astype(pw.less(target, 0), "int64"), -1), 0)
     place = el.where(listed, target, 0)
     counts = astype(listed, x.dtype)
-    others = astype(el.equal(put_along(counts, place, -1, x.shape[-1]), 0.0), x.dtype)
+    others = astype(pw.equal(put_along(counts, place, -1, x.shape[-1]), 0.0), x.dtype)
     gaps = relu(1.0 - expand_dims(take_along(x, place, -1), -1) + expand_dims(x, -2))
     losses = sum(gaps * expand_dims(counts, -1) * expand_dims(others, -2), (-2, -1)) * (1.0 / x.shape[-1])
     return reduced(losses, reduction)

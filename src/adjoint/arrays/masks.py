@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays.dispatch import Array
-from adjoint.arrays.elementwise import less
 from adjoint.arrays.layout import asarray, getitem
+from adjoint.arrays.piecewise import less
 
 
 def causal_mask(n: int, m: int | None = None) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays.dispatch import Array, Shape, composition, is_array, primitive
-from adjoint.arrays.elementwise import cos, greater_equal, log, maximum, sqrt
+from adjoint.arrays.elementwise import cos, log, maximum, sqrt
 from adjoint.arrays.layout import asarray, astype, getitem
+from adjoint.arrays.piecewise import greater_equal
 from adjoint.arrays.reductions import argmax
 from adjoint.errors import DtypeError, ShapeError
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import Array, composition, primitive
 from adjoint.arrays.layout import flip, getitem, pad, reshape, zeros_like
 from adjoint.errors import ShapeError
@@ -132,7 +133,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     (1000.6931, [0.5, 0.5])
     """
     top = max(x, axis, True)
-    top = el.where(el.isfinite(top), top, zeros_like(top))
+    top = el.where(pw.isfinite(top), top, zeros_like(top))
     total = el.log(sum(el.exp(x - top), axis, True)) + top
     return total if keepdims else reshape(total, _reduced(x.shape, axis))
 

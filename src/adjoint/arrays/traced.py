@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from adjoint.arrays import elementwise as el
 from adjoint.arrays import layout
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.errors import TraceError
 
@@ -46,22 +46,22 @@ class Traced:
         return self
 
     def __eq__(self, y: object) -> Any:
-        return el.equal(self, y)
+        return pw.equal(self, y)
 
     def __ne__(self, y: object) -> Any:
-        return el.not_equal(self, y)
+        return pw.not_equal(self, y)
 
     def __lt__(self, y: Any) -> Any:
-        return el.less(self, y)
+        return pw.less(self, y)
 
     def __le__(self, y: Any) -> Any:
-        return el.less_equal(self, y)
+        return pw.less_equal(self, y)
 
     def __gt__(self, y: Any) -> Any:
-        return el.greater(self, y)
+        return pw.greater(self, y)
 
     def __ge__(self, y: Any) -> Any:
-        return el.greater_equal(self, y)
+        return pw.greater_equal(self, y)
 
     __hash__ = object.__hash__
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import elementwise as el
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import Array, composition
 from adjoint.arrays.layout import astype, swapaxes, zeros_like
 from adjoint.arrays.products import matmul
@@ -275,7 +276,7 @@ def radam_update(
     (b1, b2), t, lr = betas, _number(t), _number(lr)
     rate, c2, most = lr / _bias_correction(b1, t), _bias_correction(b2, t), 2.0 / (1.0 - b2) - 1.0
     rho = most - 2.0 * t * _power(b2, t) / c2
-    known = el.greater(rho, 5.0)
+    known = pw.greater(rho, 5.0)
     sure = el.where(known, rho, 6.0)
     limit = (most - 4.0) * (most - 2.0) if most > 5.0 else 1.0  # below, v is never known
     known, factor = _number(known), _number(((sure - 4.0) * (sure - 2.0) * most * c2 / (limit * sure)) ** 0.5)
@@ -301,11 +302,11 @@ def rprop_update(
     Δ is an entry's own, begins with lr and stays within `step_sizes` (Riedmiller & Braun 1993).
     """
     (less, more), (least, most) = etas, step_sizes
-    signs = [el.sign(g * h) for g, h in zip(grads, previous, strict=True)]
-    factors = [el.where(el.greater(s, 0.0), more, el.where(el.less(s, 0.0), less, el.abs(s) + 1.0)) for s in signs]
+    signs = [pw.sign(g * h) for g, h in zip(grads, previous, strict=True)]
+    factors = [el.where(pw.greater(s, 0.0), more, el.where(pw.less(s, 0.0), less, el.abs(s) + 1.0)) for s in signs]
     sizes = [el.clip(d * f, least, most) for d, f in zip(sizes, factors, strict=True)]
-    kept = [el.where(el.less(s, 0.0), zeros_like(g), g) for s, g in zip(signs, grads, strict=True)]
-    return [p - d * el.sign(g) for p, d, g in zip(arrays, sizes, kept, strict=True)], kept, sizes
+    kept = [el.where(pw.less(s, 0.0), zeros_like(g), g) for s, g in zip(signs, grads, strict=True)]
+    return [p - d * pw.sign(g) for p, d, g in zip(arrays, sizes, kept, strict=True)], kept, sizes
 
 
 @composition
@@ -328,7 +329,7 @@ def lion_update(
 ) -> tuple[list[Array], list[Array]]:
     """p ← p - lr (sign(β₁m + (1 - β₁)g) + λp); m ← β₂m + (1 - β₂)g (Chen et al. 2023, algorithm 2)."""
     (b1, b2), lr = betas, _number(lr)
-    signs = [el.sign(x) for x in _averaged(first, grads, b1)]
+    signs = [pw.sign(x) for x in _averaged(first, grads, b1)]
     new = [p - lr * s for p, s in zip(_shrunk(arrays, lr, weight_decay), signs, strict=True)]
     return new, _averaged(first, grads, b2)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from adjoint.arrays import elementwise as el
 from adjoint.arrays import layout, products
+from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import TRACED, Array, Shape, _known, is_array
 from adjoint.arrays.shapes.tally import ACTIVE, Memory, claim
 from adjoint.arrays.traced import Traced
@@ -139,9 +140,9 @@ class ShapeArray:
     __truediv__, __rtruediv__ = _operators(el.divide)
     __pow__, __rpow__ = _operators(el.pow)
     __matmul__, __rmatmul__ = _operators(products.matmul)
-    __lt__, __gt__ = _operators(el.less)[0], _operators(el.greater)[0]
-    __le__, __ge__ = _operators(el.less_equal)[0], _operators(el.greater_equal)[0]
-    __eq__, __ne__ = _operators(el.equal)[0], _operators(el.not_equal)[0]
+    __lt__, __gt__ = _operators(pw.less)[0], _operators(pw.greater)[0]
+    __le__, __ge__ = _operators(pw.less_equal)[0], _operators(pw.greater_equal)[0]
+    __eq__, __ne__ = _operators(pw.equal)[0], _operators(pw.not_equal)[0]
 
     def __neg__(self) -> Any:
         return el.negative(self)
