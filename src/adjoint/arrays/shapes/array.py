@@ -37,7 +37,7 @@ def as_dtype(named: Any) -> np.dtype[Any]:
     except ImportError:
         raise DtypeError(f"dtype {name} needs the package ml_dtypes: pip install ml_dtypes.") from None
     if not hasattr(ml_dtypes, name):
-        raise DtypeError(f"{name} is no dtype: use one such as 'float32', 'bfloat16' or 'int64'.")
+        raise DtypeError(f"{name} is no dtype of this NumPy and ml_dtypes: take one such as 'float32' or 'bfloat16'.")
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
 

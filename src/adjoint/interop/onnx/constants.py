@@ -8,8 +8,8 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.errors import ShapeError
+from adjoint.interop.entries import dtype_of
 from adjoint.interop.onnx.operators import Node, beside, dtype_name, integers, known, operator, together
-from adjoint.interop.onnx.types import named
 from adjoint.ops.define import plain
 
 
@@ -39,7 +39,7 @@ def range_(node: Node, start: Any, limit: Any, delta: Any) -> Any:
     )
     count = max(int(np.ceil((end - first) / step)), 0) if step else 0
     start, delta = together(xp.reshape(start, ()), xp.reshape(delta, ()))
-    steps = np.arange(count).astype(named(dtype_name(start)))
+    steps = np.arange(count).astype(dtype_of(dtype_name(start)))
     return start + beside(plain(start), steps) * delta
 
 

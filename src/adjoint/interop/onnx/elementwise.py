@@ -12,8 +12,9 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import is_floating
 from adjoint.arrays.shapes import ShapeArray
+from adjoint.interop.entries import dtype_of
 from adjoint.interop.onnx.operators import Node, beside, dtype_name, hosted, operator, together
-from adjoint.interop.onnx.types import SMALL, named
+from adjoint.interop.onnx.types import SMALL
 from adjoint.ops.define import plain
 
 UNARY = {
@@ -187,7 +188,7 @@ def cast(node: Node, x: Any) -> Any:
 @operator("CastLike")
 def cast_like(node: Node, x: Any, like: Any) -> Any:
     """x in the dtype of another array."""
-    return converted(x, named(dtype_name(like)), bool(node.get("saturate", 1)), node.get("round_mode", "up"))
+    return converted(x, dtype_of(dtype_name(like)), bool(node.get("saturate", 1)), node.get("round_mode", "up"))
 
 
 def converted(x: Any, dtype: Any, saturate: bool = True, round_mode: str = "up") -> Any:

@@ -11,7 +11,8 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_floating
 from adjoint.arrays.shapes import ShapeArray
 from adjoint.errors import TraceError
-from adjoint.interop.onnx.types import Types, named
+from adjoint.interop.entries import dtype_of
+from adjoint.interop.onnx.types import Types
 from adjoint.ops.define import plain
 
 
@@ -111,7 +112,7 @@ class Node:
         own = {dtype_name(inputs[i]) for i in places if i < len(inputs)} - {""}
         if len(own) != 1 or not own <= HALVES or dtype_name(y) in own or "float" not in dtype_name(y):
             return y
-        return xp.astype(y, named(own.pop()))
+        return xp.astype(y, dtype_of(own.pop()))
 
 
 # Values

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.errors import CheckpointError
+from adjoint.interop.entries import dtype_of
 
 PLAIN = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
@@ -31,7 +32,7 @@ class Types:
     __slots__ = ("working",)
 
     def __init__(self, working: Any = None) -> None:
-        self.working = None if working is None else named(str(np.dtype(working)) if working != "bfloat16" else working)
+        self.working = None if working is None else dtype_of(working)
 
     def dtype(self, code: int) -> np.dtype[Any]:
         """The dtype of ONNX's number; raises `CheckpointError` for one that is no number's."""
@@ -39,18 +40,4 @@ class Types:
         if name is None:
             what = "text" if code == STRING else f"unknown ({code})"
             raise CheckpointError(f"the element type is {what}; known are {', '.join((PLAIN | SMALL).values())}.")
-        return named(name) if self.working is None or name not in WORKING else self.working
-
-
-def named(name: str) -> np.dtype[Any]:
-    """NumPy's dtype of that name, of the package ml_dtypes where NumPy lacks it."""
-    if name not in SMALL.values():
-        return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError:
-        raise ImportError(f"the element type {name} needs the package ml_dtypes: pip install ml_dtypes.") from None
-    if not hasattr(ml_dtypes, name):
-        raise CheckpointError(f"the element type {name} needs a newer ml_dtypes: pip install -U ml_dtypes.")
-    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-    return dtype
+        return dtype_of(name) if self.working is None or name not in WORKING else self.working
