@@ -139,7 +139,7 @@ def _figures(values: np.ndarray, bound: float, shape: tuple[int, int], eps: floa
     energy = np.cumsum((values / values[0]) ** 2)
     return told | {
         "stable_rank": float(energy[-1]),
-        "entropy_rank": float(Spectrum((len(values),) * 2, eps, values, bound).effective_rank()),
+        "entropy_rank": float(spectrum.effective_rank()),
         "k90": int(np.searchsorted(energy, 0.90 * energy[-1])) + 1,
         "k99": int(np.searchsorted(energy, 0.99 * energy[-1])) + 1,
     }

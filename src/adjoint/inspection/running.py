@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
 from adjoint.inspection.storage import errors
 from adjoint.inspection.weight import Stopped, by_gram, measured, row, working_bytes
+
+if TYPE_CHECKING:
+    from adjoint.costs.counting import Cost
 
 SMALL = 1 << 26  # bytes that may be taken whatever the model's size
 INTERRUPTED = "interrupted before it was examined"
@@ -44,31 +47,32 @@ def report(
     start = time.perf_counter()
     found = sources(model, trust_pickle, sizes)
     net, x = given or (found.net, None)
-    cost = spending.of(net, x, batch, seq)
     where = remembered.folder() if cache else None
-    work = Work(found, where)
+    work = Work(found, where, lambda: spending.of(net, x, batch, seq))
     with bar("examining weights", progress, sum(map(_cost, work.parts))) as advance:
         complete = work.run(jobs or cores(), advance)
     skipped = found.skipped | work.failed
     if not complete:
         skipped |= {x.name: INTERRUPTED for x in found.weights if x.name not in work.rows}
         skipped |= {circuits_of(name): INTERRUPTED for name in found.heads if name not in work.circuits}
-    if given and cost is None:
-        skipped["(cost)"] = spending.UNCOUNTED
-    rows = spending.shared([work.rows[x.name] for x in found.weights if x.name in work.rows], cost)
+    if given and work.cost is None:
+        skipped["(cost)"] = spending.UNCOUNTED if complete else INTERRUPTED
+    rows = spending.shared([work.rows[x.name] for x in found.weights if x.name in work.rows], work.cost)
     circuits = tuple(x for name in found.heads for x in work.circuits.get(name, ()))
     return Report(
         found.name, found.parameters, found.buffers, found.arrays, found.dtypes, rows, skipped, complete,
         time.perf_counter() - start, len(work.known), {x.name: x for x in found.weights},
-        circuits=circuits, heads=found.heads, cost=cost,
+        circuits=circuits, heads=found.heads, cost=work.cost,
     )  # fmt: skip
 
 
 class Work:
-    """The weights and attentions of a model and what is known of them so far."""
+    """The weights and attentions of a model, what is known of them so far, and what the model costs, once counted."""
 
-    def __init__(self, found: Sources, where: Any) -> None:
+    def __init__(self, found: Sources, where: Any, count: Callable[[], Cost | None] = lambda: None) -> None:
         self.parts: list[Part] = [*found.weights, *found.heads.values()]
+        self.count = count
+        self.cost: Cost | None = None
         self.where = where
         self.rows: dict[str, Row] = {}
         self.circuits: dict[str, list[Circuit]] = {}
@@ -80,26 +84,31 @@ class Work:
         """Examine all, the costliest first; whether it came to its end.
 
         Several at the same time, each with a BLAS of one thread, as long as that takes no more memory than twice the
-        largest weight, or 64 MiB; those that would take more, alone.
+        largest weight, or 64 MiB; those that would take more, alone. The cost, which is the interpreter's work, is
+        counted while their threads are in BLAS.
         """
         parts = sorted(self.parts, key=_cost, reverse=True)
         allowed = max([SMALL, *(2 * _nbytes(x) for x in parts if isinstance(x, Source))])
         together = [x for x in parts if _working(x) * jobs <= allowed]
         alone = [x for x in parts if _working(x) * jobs > allowed]
         try:
+            if alone or not together:
+                self.cost = self.count()
             with single():
                 for part in alone:
                     self._take(part, self._examine(part), advance)
             if together:
-                self._run_together(together, jobs, advance)
+                self._run_together(together, jobs, advance, count=not alone)
         except KeyboardInterrupt:
             return False
         return True
 
-    def _run_together(self, parts: list[Part], jobs: int, advance: Advance) -> None:
+    def _run_together(self, parts: list[Part], jobs: int, advance: Advance, count: bool) -> None:
         with single(), _scipy(parts), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
             waiting: dict[Future[Any], Part] = {pool.submit(self._examine, x): x for x in parts}
             try:
+                if count:
+                    self.cost = self.count()
                 while waiting:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                         self._take(waiting.pop(future), future.result(), advance)
