@@ -78,6 +78,7 @@ from adjoint.arrays.numpy.convolutions import (  # noqa: F401
     fold,
     unfold,
 )
+from adjoint.arrays.numpy.gemm import matmul
 from adjoint.arrays.numpy.halves import fitted  # noqa: F401
 from adjoint.arrays.numpy.linalg import (  # noqa: F401
     cholesky,
@@ -100,7 +101,6 @@ from adjoint.arrays.numpy.losses import (  # noqa: F401
     softmax_difference,
     surprisal,
 )
-from adjoint.arrays.numpy.mkl import matmul
 from adjoint.arrays.numpy.normalization import (  # noqa: F401
     normalization_gain,
     normalization_product,

@@ -251,7 +251,7 @@ def compiled(f: Callable[..., None], dtype: Any) -> Callable[..., None]:
     mask = (types.int64, *(types.Array(t, 5, "A", readonly=True) for t in (types.boolean, number)))
     operands = (read, read, read, *mask)
     operands = (*operands, new, new) if f is forward else (read, *operands, read, read, new, new, new)
-    how, sizes = (types.UniTuple(t, n) for t, n in ((number, 5), (types.int64, 6)))  # type: ignore[no-untyped-call]
+    how, sizes = (types.UniTuple(t, n) for t, n in ((number, 5), (types.int64, 6)))
     made: Any = kernel(f)
     made.compile((*operands, how, sizes, types.int64[:, ::1], *(types.int64,) * 4))
     made.disable_compile()

@@ -9,24 +9,16 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.np.numpy_support import carray
 
-from adjoint.arrays.numpy.threads import each
+from adjoint.arrays.numpy.atoms import doubles_at, floats_at, words_at
+from adjoint.arrays.numpy.compiling import job, kernel, summing
+from adjoint.arrays.numpy.crew import crew, perform
+from adjoint.arrays.numpy.threads import at_hand
 
-GRAIN = 1 << 20  # parameters from which another thread repays its waking
-
-
-def kernel(f: Callable[..., Any], fastmath: Sequence[str] = ("contract",)) -> Callable[..., Any]:
-    """Compile for the processor, without the divide-by-zero check that would block vectorization; kept on disk."""
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": set(fastmath), "nogil": True}
-    try:
-        return numba.njit(cache=True, **options)(f)
-    except RuntimeError:  # the cache's folder cannot be written
-        return numba.njit(**options)(f)
-
-
-def summing(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`kernel` for sums, which may be taken in any order, so that they run on whole vectors."""
-    return kernel(f, ("contract", "nsz", "reassoc"))
+__all__ = ["adam", "kernel", "sgd", "summing"]
+PIECE = 4096  # parameters of an array that one thread updates alone
+LINE = 16  # parameters that are not parted
 
 
 @kernel
@@ -44,6 +36,39 @@ def _adam(p, g, m, v, numbers):  # type: ignore[no-untyped-def]
         m[i] = first
         v[i] = second
         p[i] = keep * p[i] - rate * first / (math.sqrt(second) * scale + eps)
+
+
+@numba.njit(inline="always")
+def _some_of_adam(args, part, parts, at, itemsize):  # type: ignore[no-untyped-def]
+    """A part of every array; args: the place of the numbers, how many arrays, and for each its size and four places."""
+    words = carray(words_at(args), 2)
+    n, count = carray(at(words[0]), 11), words[1]
+    numbers = (n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10])
+    given = carray(words_at(args + 16), (count, 5))
+    for k in range(count):
+        size = given[k, 0]
+        start, stop = size // LINE * part // parts * LINE, size // LINE * (part + 1) // parts * LINE
+        if part == parts - 1:
+            stop = size
+        if size < PIECE:
+            start, stop = (0, size) if part == 0 else (0, 0)
+        off, some = start * itemsize, stop - start
+        _adam(
+            carray(at(given[k, 1] + off), some), carray(at(given[k, 2] + off), some),
+            carray(at(given[k, 3] + off), some), carray(at(given[k, 4] + off), some), numbers,
+        )  # fmt: skip
+
+
+@job
+def adam_of_floats(args, part, parts):  # type: ignore[no-untyped-def]
+    """`_adam` on a part of every array of float32."""
+    _some_of_adam(args, part, parts, floats_at, 4)
+
+
+@job
+def adam_of_doubles(args, part, parts):  # type: ignore[no-untyped-def]
+    """`_adam` on a part of every array of float64."""
+    _some_of_adam(args, part, parts, doubles_at, 8)
 
 
 @kernel
@@ -70,6 +95,12 @@ def flat(x: Any) -> Any:
     return x if x.ndim == 1 else x.reshape(-1)
 
 
+def as_kernels_take(x: Any, dtype: Any) -> Any:
+    """A gradient in one piece in its parameter's dtype."""
+    fits = type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous and x.flags.aligned
+    return x if fits else np.require(x, dtype, ["C", "A"])
+
+
 def in_dtype(numbers: Sequence[float]) -> Callable[[Any], Any]:
     """The numbers, and the least normal one, as a tuple in the dtype that a kernel computes in, made once a dtype."""
     return functools.cache(lambda dtype: (*[dtype.type(c) for c in numbers], np.finfo(dtype).tiny))
@@ -83,12 +114,17 @@ def adam(
     (b1, b2), t, lr = betas, int(t), float(lr)
     keep, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
-    numbers = in_dtype((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0))
-
-    def update(k: int) -> None:
-        _adam(flat(params[k]), flat(grads[k]), flat(first[k]), flat(second[k]), numbers(params[k].dtype))
-
-    each(update, [p.size for p in params], GRAIN)
+    numbers = (b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0)
+    grads = [as_kernels_take(g, p.dtype) for p, g in zip(params, grads, strict=True)]
+    for dtype, part in ((np.dtype(np.float32), adam_of_floats), (np.dtype(np.float64), adam_of_doubles)):
+        places: list[int] = [0, 0]
+        for p, g, m, v in zip(params, grads, first, second, strict=True):
+            if p.dtype is dtype:
+                places += (p.size, p.ctypes.data, g.ctypes.data, m.ctypes.data, v.ctypes.data)
+        if len(places) > 2:
+            given = np.array([*numbers, np.finfo(dtype).tiny], dtype)
+            places[:2] = given.ctypes.data, len(places) // 5
+            crew(at_hand()).do(perform, part.address, np.array(places))
 
 
 def sgd(

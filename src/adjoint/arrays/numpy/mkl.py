@@ -1,7 +1,7 @@
-"""Intel's MKL for the products of a thread that has a core to itself, where it is installed and the processor Intel's.
+"""Intel's MKL for products, where it is installed and the processor Intel's.
 
 Its kernels run 10 to 20 % faster there than OpenBLAS's on operands that are not in the cache. `pip install
-'adjoint[mkl]'` brings it; `ADJOINT_BLAS=default` leaves it alone. Products of all cores together stay NumPy's.
+'adjoint[mkl]'` brings it; `ADJOINT_BLAS=default` leaves it alone.
 """
 
 from __future__ import annotations
@@ -10,16 +10,10 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from adjoint.arrays.numpy import threads
-
-ROWS, PLAIN, TRANSPOSED, SEQUENTIAL = 101, 111, 112, 1  # CBLAS's and MKL's own numbers
-WORTH = 1 << 15  # multiply-adds from which the way there is repaid
+SEQUENTIAL = 1  # MKL's own number
 
 
 def library(prefix: str = sys.prefix) -> Path | None:
@@ -38,54 +32,17 @@ def intel(path: str = "/proc/cpuinfo") -> bool:
         return False
 
 
+path = library()
+
+
 @functools.cache
-def products(path: Path) -> dict[type, tuple[Callable[..., None], int]]:
-    """CBLAS's product for float32 and float64, and the bytes of a number."""
+def loaded() -> Any:
+    """The library, whose calls stay in the thread that makes them."""
     mkl = ctypes.CDLL(str(path))
     mkl.MKL_Set_Threading_Layer(SEQUENTIAL)
-    found: dict[type, tuple[Callable[..., None], int]] = {}
-    for gemm, dtype, number in (
-        (mkl.cblas_sgemm, np.float32, ctypes.c_float),
-        (mkl.cblas_dgemm, np.float64, ctypes.c_double),
-    ):
-        whole, place = ctypes.c_int, ctypes.c_void_p
-        gemm.argtypes = [whole] * 6 + [number, place, whole, place, whole, number, place, whole]
-        gemm.restype = None
-        found[dtype] = gemm, np.dtype(dtype).itemsize
-    return found
+    return mkl
 
 
-def matmul_by(path: Path) -> Callable[[Any, Any], Any]:
-    """NumPy's matmul, in which a thread with a core to itself takes MKL for large products of two matrices."""
-    own = threads._own
-
-    def matmul(x: Any, y: Any) -> Any:
-        if not getattr(own, "share", False) or x.ndim != 2 or y.ndim != 2 or x.dtype != y.dtype:
-            return np.matmul(x, y)
-        (n, k), (inner, m) = x.shape, y.shape
-        if n * k * m < WORTH or k != inner or x.dtype.type not in (known := products(path)):
-            return np.matmul(x, y)
-        gemm, itemsize = known[x.dtype.type]
-        left, right = stride(x, itemsize), stride(y, itemsize)
-        if left is None or right is None:
-            return np.matmul(x, y)
-        out = np.empty((n, m), x.dtype)
-        gemm(ROWS, left[0], right[0], n, m, k, 1.0, x.ctypes.data, left[1], y.ctypes.data, right[1], 0.0,
-             out.ctypes.data, m)  # fmt: skip
-        return out
-
-    return matmul
-
-
-def stride(x: Any, itemsize: int) -> tuple[int, int] | None:
-    """How CBLAS is told where a matrix's numbers lie; None where neither rows nor columns are in one piece."""
-    (n, m), (down, along) = x.shape, x.strides
-    if along == itemsize and down >= m * itemsize and not down % itemsize:
-        return PLAIN, down // itemsize
-    if down == itemsize and along >= n * itemsize and not along % itemsize:
-        return TRANSPOSED, along // itemsize
-    return None
-
-
-_path = library()
-matmul: Callable[[Any, Any], Any] = np.matmul if _path is None else matmul_by(_path)
+def place(name: str) -> int:
+    """The address of one of its functions."""
+    return ctypes.cast(getattr(loaded(), name), ctypes.c_void_p).value or 0

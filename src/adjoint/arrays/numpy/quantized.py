@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays import quantized
-from adjoint.arrays.numpy.mkl import matmul
+from adjoint.arrays.numpy.gemm import matmul
 from adjoint.arrays.numpy.threads import shared
 from adjoint.arrays.numpy.updates import COMPILED, composed
 

@@ -13,7 +13,14 @@ from typing import Any
 _lock = threading.Lock()
 _users = 0
 _before = 1
-_own = threading.local()  # whether this thread has its share of the work already, and is not to share it again
+
+
+class _Own(threading.local):
+    share = False  # whether a thread has its share of the work already, and is not to share it again
+
+
+_own = _Own()
+restless: list[Callable[[], None]] = []  # what sends threads to sleep that keep a core to themselves for a while
 
 
 @functools.cache
@@ -25,6 +32,21 @@ def blas() -> Any:
     return found[0] if found else None
 
 
+@functools.cache
+def setting() -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """How the number of threads of NumPy's BLAS is read, and set: OpenBLAS's own functions, which any thread may call.
+
+    threadpoolctl lets only the first thread that sets it set it again.
+    """
+    library = blas()
+    if library is None:
+        return lambda: 1, lambda n: None
+    for form in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads"):
+        if hasattr(library.dynlib, form.format("get")):
+            return getattr(library.dynlib, form.format("get")), getattr(library.dynlib, form.format("set"))
+    return library.get_num_threads, library.set_num_threads
+
+
 def cores() -> int:
     """How many logical cores this process may run on.
 
@@ -34,8 +56,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def alone() -> bool:
+    """Whether this thread has its share of the work already, and is not to share it again."""
+    return _own.share
+
+
+def at_hand() -> int:
+    """How many threads work of this one may have: as many as BLAS has, one where it has its share already.
+
+    >>> together([at_hand, at_hand])
+    [1, 1]
+    """
+    return 1 if alone() else setting()[0]()
+
+
+def rest() -> None:
+    """Leave the cores to work that is going to have threads of another kind."""
+    for sleep in restless:
+        sleep()
+
+
 def pool(workers: int) -> ThreadPoolExecutor:
     """The threads beside the caller's own; a forked process has none of its parent's."""
+    rest()
     return _pool(workers, os.getpid())
 
 
@@ -48,12 +91,12 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
 def single() -> Iterator[int]:
     """One thread for each call of BLAS inside; gives the number that it had, which is how many parts to make."""
     global _users, _before
-    library = blas()
+    get, set = setting()
     with _lock:
         if not _users:
-            _before = library.get_num_threads() if library else 1
+            _before = get()
             if _before > 1:
-                library.set_num_threads(1)
+                set(1)
         _users += 1
     try:
         yield _before
@@ -61,7 +104,7 @@ def single() -> Iterator[int]:
         with _lock:
             _users -= 1
             if not _users and _before > 1:
-                library.set_num_threads(_before)
+                set(_before)
 
 
 def shared(work: Callable[[int, int], Any], n: int) -> list[Any]:
@@ -70,7 +113,7 @@ def shared(work: Callable[[int, int], Any], n: int) -> list[Any]:
     >>> shared(lambda start, stop: (start, stop), 1)
     [(0, 1)]
     """
-    if n == 1 or getattr(_own, "share", False):
+    if n == 1 or alone():
         return [work(0, n)]
     with single() as threads:
         count = max(1, min(threads, n))
@@ -104,29 +147,12 @@ def _alone(work: Callable[[], Any]) -> Any:
 
 def parts(work: Callable[[int, int], Any], n: int, grain: int) -> None:
     """work(start, stop) on parts of range(n), `grain` each at least, as many as BLAS has threads, at the same time."""
-    library = None if getattr(_own, "share", False) else blas()
-    count = min(library.get_num_threads() if library else 1, n // grain)
+    count = min(at_hand(), n // grain)
     if count < 2:
         work(0, n)
         return
     ends = [n * i // count for i in range(count + 1)]
     others = [pool(count - 1).submit(work, ends[i], ends[i + 1]) for i in range(1, count)]
     work(0, ends[1])
-    for x in others:
-        x.result()
-
-
-def each(work: Callable[[int], None], sizes: Sequence[int], grain: int) -> None:
-    """work(k) for every k, the largest first, in as many threads as BLAS has and there are grains to do."""
-    library = None if getattr(_own, "share", False) else blas()
-    count = min(library.get_num_threads() if library else 1, sum(sizes) // grain, len(sizes))
-    waiting = iter(sorted(range(len(sizes)), key=lambda k: -sizes[k]))
-
-    def some() -> None:
-        for k in waiting:
-            work(k)
-
-    others = [pool(count - 1).submit(some) for _ in range(1, count)]
-    some()
     for x in others:
         x.result()

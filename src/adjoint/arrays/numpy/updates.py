@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numpy import ndarray
+from numpy import dtype, ndarray
 
 from adjoint.arrays import updates
 
@@ -38,15 +38,16 @@ def in_place(rule: Any) -> Callable[..., Any]:
 
 
 COMPILED = 1 << 14  # parameters from which the Numba kernels repay their loading
+KINDS = (dtype("float32"), dtype("float64"))
 
 
 def contiguous(*lists: Any) -> bool:
-    """Whether the kernels serve: enough numbers, all of them contiguous, floats and doubles."""
+    """Whether the kernels serve: enough numbers in arrays that are contiguous and may be written, floats or doubles."""
     if sum([x.size for x in lists[0]]) < COMPILED:
         return False
     for arrays in lists:
-        for x in arrays:
-            if type(x) is not ndarray or not x.flags.c_contiguous or x.dtype.char not in "fd":
+        for x, first in zip(arrays, lists[0], strict=True):
+            if type(x) is not ndarray or not x.flags.carray or x.dtype is not first.dtype or x.dtype not in KINDS:
                 return False
     return True
 

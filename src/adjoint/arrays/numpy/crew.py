@@ -1,0 +1,136 @@
+"""A crew: threads that share short compiled jobs, and stay awake for a millisecond after each.
+
+A thread that sleeps takes longer to wake than a small product takes. Of every job each thread has a part of its own,
+always the same one, so that what it touched last time is in its core's cache; who has done his own takes what nobody
+has begun, so that nothing waits for one that is late.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import Any
+
+import numba
+import numpy as np
+
+from adjoint.arrays.numpy import threads
+from adjoint.arrays.numpy.atoms import add, address, call, exchange, pause, read, write
+from adjoint.arrays.numpy.compiling import OPTIONS, kept
+
+LINE = 8  # words of a cache line: what two threads write lies in two of them
+TURN, REST, DONE, FUNCTION, ARGS, PLACES = 0, 1, LINE, 2 * LINE, 2 * LINE + 1, 3 * LINE  # words of the board
+AWAKE = 100_000  # looks at the board, about a millisecond, before a thread sleeps
+
+
+@kept(numba.njit, "void(int64[::1], int64, int64, int64)", **OPTIONS)
+def work(board, me, parts, turn):  # type: ignore[no-untyped-def]
+    """Do the parts of this turn's job that are to be had, its own first."""
+    function, args = read(board, FUNCTION), read(board, ARGS)
+    for i in range(parts):
+        part = (me + i) % parts
+        if exchange(board, PLACES + 2 * LINE * part, turn - 1, turn):
+            call(function, args, part, parts)
+            add(board, DONE, 1)
+
+
+@kept(numba.njit, "int64(int64[::1], int64, int64, int64)", **OPTIONS)
+def stay(board, me, parts, last):  # type: ignore[no-untyped-def]
+    """Work on what comes after turn `last`, until nothing has come for a while; gives the last turn seen."""
+    idle = 0
+    while idle < AWAKE and not read(board, REST):
+        turn = read(board, TURN)
+        if turn == last:
+            pause()
+            idle += 1
+        else:
+            work(board, me, parts, turn)
+            last, idle = turn, 0
+    write(board, PLACES + 2 * LINE * me + LINE, 1)
+    return last
+
+
+@kept(numba.njit, "void(int64[::1], int64, int64, int64)", **OPTIONS)
+def share(board, parts, function, args):  # type: ignore[no-untyped-def]
+    """Do a job together with the others; alone where there are none."""
+    if parts == 1:
+        call(function, args, 0, 1)
+        return
+    write(board, FUNCTION, function)
+    write(board, ARGS, args)
+    write(board, DONE, 0)
+    turn = read(board, TURN) + 1
+    write(board, TURN, turn)
+    work(board, 0, parts, turn)
+    while read(board, DONE) < parts:
+        pause()
+
+
+@kept(numba.njit, "void(int64[::1], int64, int64, int64[::1])", **OPTIONS)
+def perform(board, parts, function, args):  # type: ignore[no-untyped-def]
+    """Share a job whose arguments are words."""
+    share(board, parts, function, address(args))
+
+
+class Crew:
+    """This thread and parts - 1 others, which share the jobs that `do` gives them.
+
+        >>> from numba import carray
+        >>> from adjoint.arrays.numpy.atoms import words_at
+        >>> from adjoint.arrays.numpy.compiling import job
+        >>> @job
+        ... def count(args, part, parts):
+        ...     carray(words_at(args), 2)[part] = part + 1
+        >>> out = np.zeros(2, np.int64)
+        >>> crew(2).do(perform, count.address, out)
+        >>> out.tolist()
+        [1, 2]
+    """
+
+    __slots__ = ("_board", "_free", "_wake", "parts")
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+        self._board = np.zeros(PLACES + 2 * LINE * parts, np.int64)
+        self._free = threading.Lock()
+        threads.restless.append(self.rest)
+        self._wake = [threading.Lock() for _ in range(parts)]  # held while its thread has no reason to wake
+        for me in range(1, parts):
+            self._wake[me].acquire()
+            threading.Thread(target=self._serve, args=(me,), name=f"adjoint-crew-{me}", daemon=True).start()
+
+    def do(self, run: Any, *args: Any) -> Any:
+        """run(board, parts, *args), which is to call `share`; alone where another thread has the crew."""
+        if self.parts == 1 or not self._free.acquire(False):
+            return run(self._board, 1, *args)
+        try:
+            board = self._board
+            board[REST] = 0
+            for me in range(1, self.parts):
+                if board[PLACES + 2 * LINE * me + LINE]:
+                    board[PLACES + 2 * LINE * me + LINE] = 0
+                    self._wake[me].release()
+            return run(board, self.parts, *args)
+        finally:
+            self._free.release()
+
+    def rest(self) -> None:
+        """Let the others sleep: work of another kind is going to need the cores."""
+        self._board[REST] = 1
+
+    def _serve(self, me: int) -> None:
+        last = 0
+        while True:
+            last = stay(self._board, me, self.parts, last)
+            self._wake[me].acquire()
+
+
+@functools.cache
+def crew(parts: int) -> Crew:
+    """The crew of so many threads."""
+    return Crew(parts)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=crew.cache_clear)  # a forked process has none of its parent's threads

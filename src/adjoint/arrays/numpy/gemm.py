@@ -1,0 +1,57 @@
+"""matmul on NumPy, where MKL is at hand: its products of two matrices, shared by a crew.
+
+Each thread of the crew has rows of the weight to itself, the columns of x Wᵀ and the rows of gᵀ x: in its core's cache
+it finds them again at the next step. A thread that has a core to itself multiplies alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+from numpy import dtype, empty, ndarray
+from numpy import matmul as numpys
+
+from adjoint.arrays.numpy import mkl, threads
+
+ALONE = 1 << 15  # multiply-adds from which the way to MKL is repaid
+SHARED = 1 << 20  # multiply-adds from which it is repaid to share them
+FLOAT, DOUBLE = dtype("float32"), dtype("float64")
+
+
+def by_mkl(x: Any, y: Any) -> Any:
+    """x @ y of NumPy arrays, MKL's where that is faster."""
+    if x.ndim == 2 and y.ndim == 2 and x.dtype is y.dtype and (x.dtype is FLOAT or x.dtype is DOUBLE):
+        (n, k), (inner, m) = x.shape, y.shape
+        size = n * k * m
+        if size >= ALONE and k == inner:
+            alone = threads.alone()
+            parts = 1 if alone else threads.at_hand() if size >= SHARED else 0
+            if (alone or parts > 1) and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
+                out = empty((n, m), x.dtype)
+                if way(parts)(x, y, out):
+                    return out
+    return numpys(x, y)
+
+
+@functools.cache
+def way(parts: int) -> Callable[[Any, Any, Any], bool]:
+    """How so many threads make out = x @ y; it says whether they did: not where BLAS does not take the layout."""
+    from adjoint.arrays.numpy.crew import crew
+    from adjoint.arrays.numpy.gemm_kernels import multiply, part_of_product
+
+    do, part = crew(parts).do, part_of_product.address
+    places = {FLOAT: mkl.place("cblas_sgemm"), DOUBLE: mkl.place("cblas_dgemm")}
+
+    def multiplied(x: Any, y: Any, out: Any) -> bool:
+        return do(multiply, part, places[out.dtype], x, y, out)
+
+    return multiplied
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=way.cache_clear)  # a forked process has none of its parent's threads
+
+matmul = numpys if mkl.path is None else by_mkl

@@ -1,0 +1,66 @@
+"""A matrix product in parts, each by a BLAS of one thread: a crew's job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba.np.numpy_support import carray
+
+from adjoint.arrays.numpy.atoms import address, dgemm, sgemm, words_at
+from adjoint.arrays.numpy.compiling import OPTIONS, job, kept
+from adjoint.arrays.numpy.crew import share
+
+PLAIN, TRANSPOSED = 111, 112  # CBLAS's own numbers
+SIZE, GEMM, N, M, K, LEFT, X, LDX, RIGHT, Y, LDY, OUT, LDO, ARGS = range(14)
+
+
+@job
+def part_of_product(args, part, parts):  # type: ignore[no-untyped-def]
+    """Rows of the result where the left matrix is a transpose, else columns: where a weight's own rows are."""
+    a = carray(words_at(args), ARGS)
+    size, n, m, x, y, out = a[SIZE], a[N], a[M], a[X], a[Y], a[OUT]
+    if a[LEFT] == TRANSPOSED:
+        start, stop = n * part // parts, n * (part + 1) // parts
+        n, x, out = stop - start, x + size * start, out + size * start * a[LDO]
+    else:
+        start, stop = m * part // parts, m * (part + 1) // parts
+        m, y, out = stop - start, y + size * start * (a[LDY] if a[RIGHT] == TRANSPOSED else 1), out + size * start
+    if n and m:
+        gemm = a[GEMM]
+        if size == 4:
+            sgemm(gemm, a[LEFT], a[RIGHT], n, m, a[K], x, a[LDX], y, a[LDY], out, a[LDO])
+        else:
+            dgemm(gemm, a[LEFT], a[RIGHT], n, m, a[K], x, a[LDX], y, a[LDY], out, a[LDO])
+
+
+@numba.njit(inline="always")
+def layout(x):  # type: ignore[no-untyped-def]
+    """How CBLAS is told where a matrix's numbers lie; 0 where neither rows nor columns are in one piece."""
+    (n, m), (down, along), size = x.shape, x.strides, x.itemsize
+    if along == size and down >= m * size and down % size == 0:
+        return PLAIN, down // size
+    if down == size and along >= n * size and along % size == 0:
+        return TRANSPOSED, along // size
+    return 0, 0
+
+
+def _signature(number: Any) -> Any:
+    whole = numba.types.int64
+    given = numba.types.Array(number, 2, "A", readonly=True)
+    return numba.types.boolean(whole[::1], whole, whole, whole, given, given, number[:, ::1])
+
+
+@kept(numba.njit, [_signature(numba.types.float32), _signature(numba.types.float64)], **OPTIONS)
+def multiply(board, parts, function, gemm, x, y, out):  # type: ignore[no-untyped-def]
+    """out = x @ y by the job, whether it could be: see `layout`."""
+    a = np.empty(ARGS, np.int64)
+    a[SIZE], a[GEMM], a[N], a[M], a[K] = out.itemsize, gemm, x.shape[0], y.shape[1], x.shape[1]
+    a[LEFT], a[LDX] = layout(x)
+    a[RIGHT], a[LDY] = layout(y)
+    if not (a[LEFT] and a[RIGHT]):
+        return False
+    a[X], a[Y], a[OUT], a[LDO] = address(x), address(y), address(out), out.shape[1]
+    share(board, parts, function, address(a))
+    return True

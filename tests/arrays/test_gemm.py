@@ -1,0 +1,119 @@
+"""Products by MKL are NumPy's, in every layout, by a thread alone and by a crew."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from adjoint.arrays.numpy import gemm, mkl, threads
+
+LAYOUTS = {
+    "rows": lambda x: x,
+    "columns": lambda x: np.asfortranarray(x),
+    "part of rows": lambda x: np.concatenate([x, x], 1)[:, : x.shape[1]],
+    "part of columns": lambda x: np.concatenate([x, x], 0).T[:, : x.shape[0]].T,
+    "every second": lambda x: np.repeat(x, 2, 1)[:, ::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "read only": lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
+    "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), x.dtype, x.size, 1).reshape(x.shape),
+}
+COUNTS = (1, 2, 3, 5)
+pytestmark = pytest.mark.skipif(mkl.path is None, reason="MKL is not installed, or the processor is not Intel's")
+
+
+def alone(work):
+    return threads.together([work, lambda: None])[0]
+
+
+def by(count, monkeypatch):
+    """gemm's product of so many threads, whatever the machine has."""
+    if count == 1:
+        return lambda x, y: alone(lambda: gemm.by_mkl(x, y))
+    monkeypatch.setattr(threads, "at_hand", lambda: count)
+    monkeypatch.setattr(gemm, "SHARED", 1)
+    return gemm.by_mkl
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("left", LAYOUTS)
+@pytest.mark.parametrize("right", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_product_is_numpys(left, right, dtype, count, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((65, 33)), rng.standard_normal((33, 47))
+    a, b = LAYOUTS[left](x.astype(dtype)), LAYOUTS[right](y.astype(dtype))
+    got = by(count, monkeypatch)(a, b)
+    assert got.dtype == dtype
+    assert got.shape == (65, 47)
+    # A sum of 33 products in any order: 33 roundings of what the absolute values add up to.
+    np.testing.assert_array_less(np.abs(got - x @ y), 2 * 33 * np.finfo(dtype).eps * (np.abs(x) @ np.abs(y)))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_what_is_no_product_of_two_large_matrices_of_one_kind_is_numpys(count, monkeypatch):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 70, 70))
+    matmul = by(count, monkeypatch)
+    for a, b in [(x, x), (x[0], x[0, 0]), (x[0], x[0].astype("f")), (x[0, :2], x[0, :, :9]), (x[0] > 0, x[0] > 0),
+                 (x[0].astype(">f8"), x[0].astype(">f8"))]:  # fmt: skip
+        np.testing.assert_array_equal(matmul(a, b), np.matmul(a, b))
+    with pytest.raises(ValueError, match="mismatch"):
+        matmul(x[0], x[0, :69])
+    assert matmul(x[0, :0], x[0]).shape == (0, 70)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_nan_and_infinity_are_kept(count, monkeypatch):
+    x = np.full((40, 40), np.nan)
+    assert np.isnan(by(count, monkeypatch)(x, np.zeros((40, 40)))).all()
+
+
+def test_fewer_columns_than_threads(monkeypatch):
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((1000, 60)), rng.standard_normal((60, 2))
+    np.testing.assert_allclose(by(5, monkeypatch)(x, y), np.matmul(x, y), rtol=1e-12, atol=1e-12)
+
+
+def test_threads_that_share_the_cores_keep_numpys_blas(monkeypatch):
+    monkeypatch.setattr(gemm, "way", lambda parts: pytest.fail("MKL was asked"))
+    monkeypatch.setattr(threads, "at_hand", lambda: 1)
+    x = np.ones((200, 200))
+    np.testing.assert_array_equal(gemm.by_mkl(x, x), x @ x)
+
+
+def test_several_threads_at_once_get_their_own_products(monkeypatch):
+    matmul = by(2, monkeypatch)
+    rng = np.random.default_rng(3)
+    given = [(rng.standard_normal((60, 80)), rng.standard_normal((80, 70))) for _ in range(4)]
+    wrong = []
+
+    def work(x, y):
+        expected = x @ y
+        wrong.extend(i for i in range(300) if not np.allclose(matmul(x, y), expected, rtol=0, atol=1e-12))
+
+    running = [threading.Thread(target=work, args=pair) for pair in given]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert not wrong
+
+
+FORKED = """
+import os
+import numpy as np
+from adjoint.arrays.numpy import gemm, threads
+gemm.SHARED, threads.at_hand = 1, lambda: 2
+x = np.random.default_rng(4).standard_normal((60, 60))
+expected = gemm.by_mkl(x, x)
+child = os.fork()
+if not child:
+    os._exit(0 if np.array_equal(gemm.by_mkl(x, x), expected) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_has_a_crew_of_its_own():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=60)
