@@ -41,7 +41,7 @@ from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gr
 from adjoint.vectorized import vmap
 
 if TYPE_CHECKING:
-    from adjoint import lora, models, quantization
+    from adjoint import lora, models, quantization, slim
     from adjoint.quantization import quantize
     from adjoint.slim import factorize
 else:
@@ -50,7 +50,7 @@ else:
         """The architectures, low-rank adaptation, quantization and slimming, which load when first used."""
         from importlib import import_module
 
-        if name in ("lora", "models", "quantization"):
+        if name in ("lora", "models", "quantization", "slim"):
             return import_module(f"adjoint.{name}")
         if name == "quantize":
             return import_module("adjoint.quantization").quantize
@@ -97,6 +97,7 @@ __all__ = [  # noqa: PLE0604
     "random",
     "save",
     "seed",
+    "slim",
     "stop_gradient",
     "to",
     "training",

@@ -7,7 +7,8 @@
 """
 
 from adjoint.slim.factorizing import factorize
+from adjoint.slim.loading import load
 from adjoint.slim.pair import Pair
 from adjoint.slim.record import Factorization, Factorized, Standing
 
-__all__ = ["Factorization", "Factorized", "Pair", "Standing", "factorize"]
+__all__ = ["Factorization", "Factorized", "Pair", "Standing", "factorize", "load"]
