@@ -13,7 +13,7 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_complex
 from adjoint.arrays.traced import Traced
 from adjoint.errors import DtypeError, TraceError
-from adjoint.maps.base import LinearMap
+from adjoint.maps.base import LinearMap, added
 
 Edge = tuple[int, int, LinearMap]
 HOLD: Any = xp.hold.table  # type: ignore[attr-defined]
@@ -102,14 +102,23 @@ class Closed:
 def pull(edges: list[Edge], cotangents: dict[int, Any]) -> dict[int, Any]:
     """Back substitution: cotangents of outputs in, cotangents of leaves out. Uses up the list of edges."""
     last, u = -1, None
+    own: set[int] = set()  # places whose cotangents are new arrays, to which nothing else refers: sums go there
     while edges:
         child, parent, map = edges.pop()
         if child != last:
             last, u = child, cotangents.pop(child, None)
         if u is not None:
-            v = map.adjoint(u)
             w = cotangents.get(parent)
-            cotangents[parent] = v if w is None else w + v
+            if w is None:
+                cotangents[parent] = map.adjoint(u)
+                if map.fresh:
+                    own.add(parent)
+            elif parent in own:
+                cotangents[parent] = map.adjoint_added(u, w)
+            else:
+                v = map.adjoint(u)
+                cotangents[parent] = added(v, w) if map.fresh else w + v
+                own.add(parent)
     return cotangents
 
 

@@ -231,6 +231,10 @@ SAMPLES: dict[str, Samples] = {
     **each("argmax argmin", [(X,), (X, 1), (X > 0, -1), (np.array([1.0, 3.0, 3.0, 1.0]),), (S, 0)]),
     # Products and whole layers
     "matmul": [(X, X.swapaxes(1, 2)), (S, V[:4]), (V[:3], S), (V, V), (EMPTY, S), (SQUARE, SQUARE[0]), (SQUARE, S)],
+    "linear_sum": [
+        (X, numbers(1, 5, 4), X[..., :3], numbers(2, 5, 3), V), (S, strided(numbers(1, 5, 4)), S[:, :1], V[:, None]),
+        (V[:4], numbers(1, 5, 4), V, numbers(2, 5, 5), V), (EMPTY, S.T, EMPTY, S.T, numbers(1, 4)),
+    ],
     "linear": [
         (X, numbers(1, 5, 4), V), (S, strided(numbers(1, 5, 4))), (V[:4], numbers(1, 5, 4), V),
         (EMPTY, S.T, numbers(1, 4)),
@@ -274,7 +278,7 @@ SAMPLES: dict[str, Samples] = {
     "kl_div": [*losses(np.log(CHANCES), CHANCES[::-1]), (np.log(CHANCES), np.eye(4)[:, :3], "batchmean")],
     "hinge_loss": losses(LOGITS, SIGNS),
 }  # fmt: skip
-OTHERWISE = {"own", "hold", "verify", "release"}  # tested below, and optimizer updates in tests/optim
+OTHERWISE = {"own", "hold", "verify", "release", "linear_added"}  # tested below, and optimizer updates in tests/optim
 NAMING = {"astype", "zeros", "full", "eye", "asarray", "random_mask"}  # these are told a dtype
 
 

@@ -66,6 +66,7 @@ TORCH: dict[str, Peer] = {
     "gelu_residual": lambda x, approximate="none": (F.gelu(x, approximate=approximate), gelu_slope(x, approximate)),
     "clip": lambda x, min=None, max=None: x * 1.0 if min is None and max is None else torch.clamp(x, min, max),
     "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # PyTorch's own multiplies by a float32 1/6 in its gradient
+    "linear_sum": lambda x, W, y, V, b=None: F.linear(x, W, b) + F.linear(y, V),
     "glu": lambda x, axis=-1: F.glu(x, axis),
     # layout
     "broadcast_to": lambda x, shape: torch.broadcast_to(x, shape),

@@ -40,6 +40,18 @@ def linear(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
 
 
 @composition
+def linear_sum(x: Array, weight: Array, y: Array, other: Array, bias: Array | None = None, /) -> Array:
+    """x Wᵀ + y Vᵀ + b, V the other weight: x and y side by side by one weight [W V]."""
+    return linear(x, weight, bias) + linear(y, other)
+
+
+@composition
+def linear_added(total: Array, x: Array, weight: Array, /) -> Array:
+    """total + x Wᵀ; in the memory of `total`, which nothing else is to refer to, where the backend can."""
+    return total + linear(x, weight)
+
+
+@composition
 def affine(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
     """x W + b, the textbook's orientation: x (…, in), weight (in, out), bias (out,) or None, result (…, out).
 

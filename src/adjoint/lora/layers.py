@@ -14,6 +14,7 @@ from adjoint.arrays.dispatch import Array
 from adjoint.lora.adapters import DoRA, LoRA
 from adjoint.nn.convolution import Conv
 from adjoint.nn.embedding import Embedding
+from adjoint.nn.layers import Linear
 from adjoint.nn.module import Module
 
 observer: ContextVar[Callable[[Any, Array], None] | None] = ContextVar("observer", default=None)
@@ -60,13 +61,19 @@ class Adapted(Module):
         """The layer at x, with the adapters in use."""
         if (watching := observer.get()) is not None:
             watching(self, x)
-        y = self.base_layer(x)
         if self.merged:
+            return self.base_layer(x)
+        use = tuple(self.in_use())
+        if len(use) == 1 and (y := self.at_once(*use[0], x)) is not None:
             return y
-        base = y
-        for adapter, weight in self.in_use():
+        y = base = self.base_layer(x)
+        for adapter, weight in use:
             y = y + self.change(adapter, weight, x, base)
         return y
+
+    def at_once(self, adapter: Any, weight: float, x: Array) -> Array | None:
+        """The layer and an adapter as one operation; None where there is none that does both."""
+        return None
 
     def change(self, adapter: Any, weight: float, x: Array, base: Array) -> Array:
         """What an adapter adds to the base layer's value at x."""
@@ -142,6 +149,14 @@ class AdaptedLinear(Adapted):
     >>> type(aj.lora.add(aj.nn.Linear(3, 4), rank=2)).__name__
     'AdaptedLinear'
     """
+
+    def at_once(self, adapter: Any, weight: float, x: Array) -> Array | None:
+        """The sum of two products, where the layer is `Linear` itself and all is of one dtype."""
+        base, A, B = self.base_layer, adapter.lora_A, adapter.lora_B
+        if type(base) is not Linear or isinstance(adapter, DoRA) or not x.dtype == base.weight.dtype == A.dtype:
+            return None
+        low = self.between(adapter, self.down(self.dropped(adapter, x), A), weight)
+        return xp.linear_sum(x, base.weight, low, B, base.bias)
 
 
 class AdaptedEmbedding(Adapted):

@@ -39,6 +39,14 @@ def kept(new: LinearMap, *sources: LinearMap) -> LinearMap:
     return new
 
 
+def added(total: Any, v: Any) -> Any:
+    """total + v; in the memory of `total`, to which nothing else refers, where both are NumPy's arrays of one kind."""
+    if type(v) is type(total) is np.ndarray and v.dtype == total.dtype and v.shape == total.shape:
+        total += v
+        return total
+    return total + v
+
+
 class LinearMap(Spectral):
     """A linear map A between spaces of arrays; ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for all x, y.
 
@@ -79,6 +87,12 @@ class LinearMap(Spectral):
     def adjoint(self, u: Any, /) -> Any:
         """Aᵀ u, for a batch of u: shape (…, *out_shape) to (…, *in_shape). Unchecked; people call `A.T @ u`."""
         raise NotImplementedError(f"{type(self).__name__}.adjoint")
+
+    fresh: ClassVar[bool] = False  # whether `adjoint` gives a new array, to which nothing else refers
+
+    def adjoint_added(self, u: Any, total: Any, /) -> Any:
+        """total + Aᵀ u; in the memory of `total`, to which nothing else refers, where it can be."""
+        return added(total, self.adjoint(u))
 
     def bind(self, in_shape: Space) -> LinearMap:
         """This map on the spaces it was met on: itself, or I ⊗ A where those have batch axes in front."""

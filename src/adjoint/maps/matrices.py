@@ -24,6 +24,7 @@ class Dense(LinearMap):
     """
 
     __slots__ = ("_properties", "weight")
+    fresh = True
 
     def __init__(self, weight: Array, properties: frozenset[str] = NONE) -> None:
         self.weight = weight
@@ -51,6 +52,10 @@ class Dense(LinearMap):
     def adjoint(self, u: Any) -> Any:
         """Wᵀ u: (…, out) to (…, in)."""
         return xp.linear(u, self.weight.mT)
+
+    def adjoint_added(self, u: Any, total: Any) -> Any:
+        """total + Wᵀ u."""
+        return xp.linear_added(total, u, self.weight.mT)
 
     @property
     def T(self) -> LinearMap:

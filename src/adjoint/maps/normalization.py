@@ -26,6 +26,7 @@ class Normalization(LinearMap):
     """
 
     __slots__ = ("axes", "mu", "scale", "weight", "x")
+    fresh = True
 
     def __init__(
         self, x: Array, mu: Array | None, scale: Array, axes: int | Sequence[int], weight: Array | None = None

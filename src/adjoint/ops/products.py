@@ -49,8 +49,20 @@ matmul = operation(xp.matmul, left_rule, right_rule)
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """The weight on every row of x; in the weight, x on every row of it; the bias repeated."""
     z = xp.linear(x, weight, bias)
-    in_weight = Weighting(x, shape_of(weight)) if len(x.shape) > 1 else Einsum("i,oi->o", [x, None], shape_of(weight))
-    return z, (Dense(weight), in_weight, None if bias is None else repeated(bias, z))
+    return z, (Dense(weight), in_weight(x, weight), None if bias is None else repeated(bias, z))
+
+
+@coarse(xp.linear_sum)
+def linear_sum(x: Any, weight: Any, y: Any, other: Any, bias: Any = None) -> Any:
+    """The same of x and of y."""
+    z = xp.linear_sum(x, weight, y, other, bias)
+    of_x, of_y = (Dense(weight), in_weight(x, weight)), (Dense(other), in_weight(y, other))
+    return z, (*of_x, *of_y, None if bias is None else repeated(bias, z))
+
+
+def in_weight(x: Any, weight: Any) -> LinearMap:
+    """The map W ↦ x Wᵀ."""
+    return Weighting(x, shape_of(weight)) if len(x.shape) > 1 else Einsum("i,oi->o", [x, None], shape_of(weight))
 
 
 def repeated(bias: Any, z: Any) -> LinearMap:

@@ -236,6 +236,12 @@ TABLE: dict[str, list[Any]] = {
         s(normal(0, 3), normal(3, 2)), s(normal(2, 0), normal(0, 3)), s(normal(1, 1), normal(1, 1)),
         s(strided(normal(2, 3)), strided(normal(3, 2))),
     ],
+    "linear_sum": [
+        s(normal(3, 4), normal(2, 4), normal(3, 5), normal(2, 5), normal(2)),
+        s(normal(2, 3, 4), normal(2, 4), normal(2, 3, 1), normal(2, 1)),
+        s(normal(4), normal(2, 4), normal(3), normal(2, 3), normal(2)),
+        s(strided(normal(3, 4)), normal(2, 4), normal(3, 0), normal(2, 0), normal(2)),
+    ],
     "linear": [
         s(normal(3, 4), normal(2, 4), normal(2)), s(normal(4), normal(2, 4), normal(2)),
         s(normal(2, 3, 4), normal(2, 4), normal(2)),

@@ -111,6 +111,7 @@ from adjoint.arrays.numpy.pooling import max_pool, pick, place, resample  # noqa
 from adjoint.arrays.numpy.positions import rotate  # noqa: F401
 from adjoint.arrays.numpy.quantized import quantized_linear  # noqa: F401
 from adjoint.arrays.numpy.random import random_bits, random_mask  # noqa: F401
+from adjoint.arrays.numpy.sums import linear_added, linear_sum  # noqa: F401
 from adjoint.arrays.numpy.threads import together  # noqa: F401
 from adjoint.arrays.numpy.updates import (  # noqa: F401
     adadelta_update,
