@@ -143,6 +143,21 @@ def test_costs_are_those_of_the_network_with_the_adapters(monkeypatch: pytest.Mo
     assert not net._frozen
 
 
+def test_memory_and_time_are_those_of_the_batch_and_length_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Roofline, "remembered", classmethod(lambda cls: Roofline("toy", {"float32": 1e9}, 1e9)))
+    net = aj.models.from_config(GPT2)
+    for found, mine in (
+        ((p := aj.lora.plan(net, batch=5, seq=7)), aj.cost(_added(net, p), batch=5, seq=7)),
+        ((p := aj.lora.plan(net, sample=TOKENS, batch=5)), aj.cost(_added(net, p), np.zeros((5, 6), "int64"))),
+        ((p := aj.lora.plan(net, batch=2)), aj.cost(_added(net, p), batch=2, seq=16)),
+    ):
+        assert (found.memory, found.seconds) == (mine.memory.training, mine.predicted(Roofline.remembered()).training)
+        assert found.activations == mine.memory.passes.kept < (found.memory or 0)
+        assert found.given == mine.inputs
+    assert "of it activations" in repr(aj.lora.plan(net, batch=5, seq=7))
+    assert "a step on 5×7" in repr(aj.lora.plan(net, batch=5, seq=7))
+
+
 def test_names_that_other_names_end_with_are_told_apart() -> None:
     import peft
 
@@ -179,6 +194,9 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"loss": aj.cross_entropy}, ValueError, "a loss goes with a sample"),
     ({"sample": [1, 2]}, ValueError, r"a sample is a pair \(x, t\)"),
     ({"sample": lambda n: 0.0 * aj.sum(n[0].weight) + 0.0 * aj.sum(n[2].weight)}, ValueError, "all gradients .* zero"),
+    ({"batch": 2}, ValueError, "batch"),
+    ({"sample": (np.ones((2, 5), "float32"), np.array([0, 1])), "batch": 0}, ValueError, "examples from 1 on, not 0"),
+    ({"sample": (np.ones((2, 5), "float32"), np.array([0, 1])), "seq": 3}, ValueError, "seq goes without a sample"),
     ({"sample": (np.full((2, 5), np.nan), np.array([0, 1]))}, ValueError, "gradient of 0 has numbers that are not fin"),
 ]
 
@@ -255,8 +273,10 @@ def test_the_command_takes_samples_as_training_does(kind: str, tmp_path: Path) -
     run = CliRunner().invoke(app, words)
     assert run.exit_code == 0, (run.output, run.exception)
     assert "gradients on the sample" in run.output
-    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
+    told = json.loads(CliRunner().invoke(app, [*words, "--json", "--batch", "3"]).output)
     assert told["sampled"] is True
+    assert told["given"][0][0] == 3
+    assert 0 < told["activations"] < told["memory"] < told["full"]
     assert 0 < told["parameters"] <= 400
     assert set(told["ranks"]) <= {x["name"] for x in told["layers"]}
     missing = CliRunner().invoke(app, [*words[:4], str(tmp_path / "none.txt")])

@@ -52,7 +52,13 @@ def _plan(
     targets: Annotated[
         list[str] | None, typer.Option(help="A layer's name, the end of it or a glob; may be given several times.")
     ] = None,
-    seq: Annotated[int, typer.Option(min=2, help="Tokens of an example of text.")] = 128,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Examples in a step, for its memory and time: 8 of a sample, else 1.")
+    ] = None,
+    seq: Annotated[
+        int | None,
+        typer.Option(min=2, help="Tokens of an example of text: 128 of a sample, else what the model takes."),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="A line for every layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
@@ -62,7 +68,7 @@ def _plan(
     from adjoint.cli.planned import planned
 
     with mendable():
-        planned(Console(), model, budget, sample, tuple(targets or ()), seq, every, as_json)
+        planned(Console(), model, budget, sample, tuple(targets or ()), seq, every, as_json, batch)
 
 
 class Methods(StrEnum):

@@ -17,27 +17,33 @@ from adjoint.inspection.row import plain
 from adjoint.lora.planning import Plan, plan
 from adjoint.lora.planning_screen import screen
 
+LENGTH = 128  # of an example of text, where none is given
 EXAMPLES = 8  # of the sample that are used, so that the gradients take moments
 
 
 def planned(
     console: Console, model: str, budget: int | None = None, sample: Path | None = None,
-    targets: tuple[str, ...] = (), seq: int = 128, every: bool = False, as_json: bool = False,
+    targets: tuple[str, ...] = (), seq: int | None = None, every: bool = False, as_json: bool = False,
+    batch: int | None = None,
 ) -> Plan:  # fmt: skip
-    """Print the plan for a model. Raises what `aj.open`, `lora.plan` and the reading of examples raise."""
+    """Print the plan for a model. Raises what `aj.open`, `lora.plan` and the reading of examples raise.
+
+    Memory and time are told of steps of `batch` examples; `seq` tokens are in one of a text.
+    """
     net = network(model)
     wanted = list(targets) or None
     if sample is None:
-        result = plan(net, budget, targets=wanted)
+        result = plan(net, budget, targets=wanted, batch=batch, seq=seq)
     else:
         from adjoint.cli.tasks import task
 
-        found = task(net, Path(model), sample, seq, 0.5, 0)
+        found = task(net, Path(model), sample, seq or LENGTH, 0.5, 0)
         x, t = found.train.x[:EXAMPLES], found.train.y[:EXAMPLES]
         if found.masked:
-            result = plan(net, budget, lambda n: found.loss(found.taking(n)(x), t), targets=wanted)
+            gone = {"batch": batch or len(x), "seq": x.shape[-1]}
+            result = plan(net, budget, lambda n: found.loss(found.taking(n)(x), t), targets=wanted, **gone)
         else:
-            result = plan(net, budget, (x, t), found.loss, wanted)
+            result = plan(net, budget, (x, t), found.loss, wanted, batch=batch)
     if as_json:
         told = {"parameters": result.parameters, "ranks": result.ranks, **plain(result)}
         typer.echo(json.dumps(told | {"config": dict(result.config)}, indent=2))

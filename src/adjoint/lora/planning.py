@@ -51,7 +51,8 @@ class Plan:
     """Ranks of all layers; what learns then, of how many parameters; memory and seconds of a step.
 
     `sampled`: whether gradients gave them. `memory` and `full` are the bytes of training with these adapters and of
-    training everything, `given` the shapes for which; None where it is not known what the network takes. `seconds` are
+    training everything, `activations` those of `memory` that the forward pass keeps for the backward pass, `given` the
+    shapes for which; None where it is not known what the network takes. `seconds` are
     those of a step on this machine's roofline, None where it was not measured (`adjoint doctor`).
 
     >>> import adjoint as aj
@@ -77,6 +78,7 @@ class Plan:
     full: int | None = None
     seconds: float | None = None
     given: tuple[tuple[int, ...], ...] = ()
+    activations: int | None = None
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -122,7 +124,7 @@ class Plan:
 
 def plan(
     net: Module, budget: int | None = None, sample: Any = None, loss: Callable[[Any, Any], Any] | None = None,
-    targets: Target | Iterable[Target] | None = None,
+    targets: Target | Iterable[Target] | None = None, *, batch: int | None = None, seq: int | None = None,
 ) -> Plan:  # fmt: skip
     """The rank of each layer's adapter for so many parameters in all, what training costs then, PEFT's `LoraConfig`.
 
@@ -134,10 +136,12 @@ def plan(
 
     Without one, ranks are in proportion to the effective rank of the weights: a heuristic, that a task needs directions
     where the layer uses many. No adapter gets larger than its weight; layers that get none are left out. `budget` is
-    unless given what rank 8 everywhere takes; `targets` are those of `lora.add`. α = 2r everywhere.
+    unless given what rank 8 everywhere takes; `targets` are those of `lora.add`. α = 2r everywhere. Memory and time are
+    those of a step on `batch` examples of the sample's shape (as many as it has unless given), or without one on a
+    `batch` of sequences of `seq` tokens, or of images, as `aj.cost` takes them.
 
     Raises ValueError for a budget below one direction, targets that match nothing, numbers that are not finite, a loss
-    without a sample; TypeError for a budget that is no integer.
+    without a sample, a batch or a length that the network cannot have; TypeError for a budget that is no integer.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.nn.MLP((8, 6, 3), rng=0)
@@ -155,6 +159,8 @@ def plan(
         budget = sum(min(USUAL, most(size)) * sum(size) for size in sizes.values())
     if budget < (least := min(sum(size) for size in sizes.values())):
         raise ValueError(f"lora.plan: a budget of {budget:,} is too small: a rank of 1 takes {least:,} at least.")
+    given = _given(sample, batch, seq)
+    full = _cost(shaped(net).unfreeze(), given)  # what cannot be counted is told before the work
     costs = {name: sum(size) for name, size in sizes.items()}
     if sample is None:
         known = {name: effective(name, layer) for name, layer in wrapped.items()}
@@ -165,7 +171,7 @@ def plan(
         known = {name: share(squares[name], ranks[name]) for name in wrapped}
     rows = tuple(Planned(name, sizes[name], ranks[name], known[name]) for name in wrapped)
     small = _laid_out(net, {name: rank for name, rank in ranks.items() if rank})
-    found, full = _costs(net, small, sample)
+    found = _cost(small, given)
     line = Roofline.remembered()
     seconds = None
     if found is not None and line is not None and found.dtype in line.flops:
@@ -173,7 +179,7 @@ def plan(
     return Plan(
         rows, budget, sample is not None, _config(small), count_parameters(net),
         None if found is None else found.memory.training, None if full is None else full.memory.training, seconds,
-        () if found is None else found.inputs,
+        () if found is None else found.inputs, None if found is None else found.memory.passes.kept,
     )  # fmt: skip
 
 
@@ -228,15 +234,28 @@ def _laid_out(net: Module, ranks: Mapping[str, int]) -> Any:
     return installed(new, made, {id(own[name]): layer for name, (layer, _, _) in made.items()}, "default", (), None)
 
 
-def _costs(net: Module, small: Module, sample: Any) -> tuple[Cost | None, Cost | None]:
-    """What training costs with adapters and without; None where it is not known what the network is given."""
-    x = None if sample is None or callable(sample) else pair(sample)[0]
+def _given(sample: Any, batch: int | None, seq: int | None) -> dict[str, Any]:
+    """What a step is counted on, as `cost` takes it."""
+    if sample is None or callable(sample):
+        return {"batch": batch, "seq": seq}
+    if seq is not None:
+        raise ValueError("lora.plan: seq goes without a sample, whose examples have their length.")
+    x = pair(sample)[0]
+    if batch is None:
+        return {"x": x}
+    if type(batch) is not int or batch < 1:
+        raise ValueError(f"lora.plan: a batch is a number of examples from 1 on, not {batch!r}.")
+    return {"x": ShapeArray((batch, *x.shape[1:]), x.dtype)}
+
+
+def _cost(net: Module, given: dict[str, Any]) -> Cost | None:
+    """What training costs; None where it is not known what the network is given."""
     try:
-        return cost(small, x), cost(shaped(net).unfreeze(), x)
+        return cost(net, **given)
     except ValueError:
-        if x is not None:
+        if any(value is not None for value in given.values()):
             raise
-        return None, None
+        return None
 
 
 def _config(small: Module) -> dict[str, Any]:

@@ -28,11 +28,12 @@ def screen(found: Plan, every: bool = False) -> Group:
     )
     source = "the loss's gradients on the sample" if found.sampled else "the weights' spectra: a heuristic, no --sample"
     heading.add_row(Text("by", "dim"), source)
-    if found.memory is not None and found.full is not None:
+    if found.memory is not None and found.full is not None and found.activations is not None:
         given = ", ".join(shape(s) for s in found.given)
         heading.add_row(
             Text("memory", "dim"),
-            f"{bytes_told(found.memory)} with AdamW, of {bytes_told(found.full)} to train all; for {given}",
+            f"{bytes_told(found.memory)} with AdamW, {bytes_told(found.activations)} of it activations; "
+            f"{bytes_told(found.full)} to train all; a step on {given}",
         )
     if found.seconds is not None:
         heading.add_row(Text("a step", "dim"), f"{seconds(found.seconds)} at least, on this machine's roofline")
