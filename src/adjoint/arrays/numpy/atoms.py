@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import extending, njit, types
 from numba.core import cgutils
+from numba.np.numpy_support import carray
 
 WORD, NOTHING = ir.IntType(64), ir.VoidType()
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -114,6 +117,18 @@ def _pointer(number: Any, kind: Any) -> Any:
 words_at = _pointer(types.int64, WORD)
 floats_at = _pointer(types.float32, ir.FloatType())
 doubles_at = _pointer(types.float64, ir.DoubleType())
+
+
+HEAD = object.__basicsize__  # bytes of a NumPy array before the place of its numbers (ndarraytypes.h)
+_known = np.empty(1)
+if ctypes.c_void_p.from_address(id(_known) + HEAD).value != _known.ctypes.data:
+    raise ImportError(f"NumPy {np.__version__}'s arrays do not begin with the place of their numbers.")
+
+
+@njit(inline="always")
+def numbers_of(array):  # type: ignore[no-untyped-def]
+    """Where the numbers of an array lie whose `id` is given; many are told faster so than one by one."""
+    return carray(words_at(array + HEAD), 1)[0]
 
 
 def _gemm(kind: Any) -> Any:

@@ -11,14 +11,16 @@ import numba
 import numpy as np
 from numba.np.numpy_support import carray
 
-from adjoint.arrays.numpy.atoms import doubles_at, floats_at, words_at
+from adjoint.arrays.numpy import mkl
+from adjoint.arrays.numpy.atoms import doubles_at, floats_at, numbers_of, words_at
 from adjoint.arrays.numpy.compiling import job, kernel, summing
 from adjoint.arrays.numpy.crew import crew, perform
-from adjoint.arrays.numpy.threads import at_hand
+from adjoint.arrays.numpy.threads import at_hand, rest
 
 __all__ = ["adam", "kernel", "sgd", "summing"]
 PIECE = 4096  # parameters of an array that one thread updates alone
 LINE = 16  # parameters that are not parted
+GRAIN = 1 << 20  # parameters from which waking another thread is repaid
 
 
 @kernel
@@ -40,9 +42,9 @@ def _adam(p, g, m, v, numbers):  # type: ignore[no-untyped-def]
 
 @numba.njit(inline="always")
 def _some_of_adam(args, part, parts, at, itemsize):  # type: ignore[no-untyped-def]
-    """A part of every array; args: the place of the numbers, how many arrays, and for each its size and four places."""
+    """A part of every array; args: the id of the numbers, how many arrays, and for each its size and four ids."""
     words = carray(words_at(args), 2)
-    n, count = carray(at(words[0]), 11), words[1]
+    n, count = carray(at(numbers_of(words[0])), 11), words[1]
     numbers = (n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10])
     given = carray(words_at(args + 16), (count, 5))
     for k in range(count):
@@ -54,8 +56,8 @@ def _some_of_adam(args, part, parts, at, itemsize):  # type: ignore[no-untyped-d
             start, stop = (0, size) if part == 0 else (0, 0)
         off, some = start * itemsize, stop - start
         _adam(
-            carray(at(given[k, 1] + off), some), carray(at(given[k, 2] + off), some),
-            carray(at(given[k, 3] + off), some), carray(at(given[k, 4] + off), some), numbers,
+            carray(at(numbers_of(given[k, 1]) + off), some), carray(at(numbers_of(given[k, 2]) + off), some),
+            carray(at(numbers_of(given[k, 3]) + off), some), carray(at(numbers_of(given[k, 4]) + off), some), numbers,
         )  # fmt: skip
 
 
@@ -87,6 +89,10 @@ def _descend(p, g, numbers):  # type: ignore[no-untyped-def]
         p[i] -= rate * (g[i] + decay * p[i])
 
 
+ADAM = [
+    (np.dtype(kind), part, float(np.finfo(kind).tiny))
+    for kind, part in ((np.float32, adam_of_floats), (np.float64, adam_of_doubles))
+]
 Arrays = Sequence[Any]
 
 
@@ -116,15 +122,23 @@ def adam(
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
     numbers = (b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0)
     grads = [as_kernels_take(g, p.dtype) for p, g in zip(params, grads, strict=True)]
-    for dtype, part in ((np.dtype(np.float32), adam_of_floats), (np.dtype(np.float64), adam_of_doubles)):
-        places: list[int] = [0, 0]
+    for dtype, part, tiny in ADAM:
+        words = [0, 0]
         for p, g, m, v in zip(params, grads, first, second, strict=True):
             if p.dtype is dtype:
-                places += (p.size, p.ctypes.data, g.ctypes.data, m.ctypes.data, v.ctypes.data)
-        if len(places) > 2:
-            given = np.array([*numbers, np.finfo(dtype).tiny], dtype)
-            places[:2] = given.ctypes.data, len(places) // 5
-            crew(at_hand()).do(perform, part.address, np.array(places))
+                words += (p.size, id(p), id(g), id(m), id(v))
+        if len(words) > 2:
+            given = np.array([*numbers, tiny], dtype)
+            words[:2] = id(given), len(words) // 5
+            jointly(part.address, words, sum(words[2::5]))
+
+
+def jointly(function: int, words: list[int], size: int) -> None:
+    """A job on so many numbers, by a crew where its threads are awake, or their waking is repaid."""
+    awake = mkl.path is not None
+    crew(at_hand() if awake or size >= GRAIN else 1).do(perform, function, np.array(words))
+    if not awake:
+        rest()  # the threads of NumPy's BLAS need the cores
 
 
 def sgd(
