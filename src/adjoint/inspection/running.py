@@ -24,6 +24,7 @@ from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
 from adjoint.inspection.storage import errors
 from adjoint.inspection.weight import Stopped, by_gram, measured, row, working_bytes
+from adjoint.maps.spectra.lapack import numpys
 
 if TYPE_CHECKING:
     from adjoint.costs.counting import Cost
@@ -198,7 +199,8 @@ def _nbytes(source: Source) -> int:
 
 def _scipy(parts: list[Part]) -> AbstractContextManager[Any]:
     """One thread for SciPy's BLAS, too, where it is going to be called; it is not imported for nothing."""
-    if not any(isinstance(x, Source) and by_gram(*x.matrix, x.numbers) for x in parts):
+    grams = [x for x in parts if isinstance(x, Source) and by_gram(*x.matrix, x.numbers)]
+    if not any(x.sliding or numpys() is None for x in grams):
         return nullcontext()
     import_module("scipy.linalg")  # its BLAS is found only where it is loaded
     from threadpoolctl import threadpool_limits

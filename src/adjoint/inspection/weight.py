@@ -16,7 +16,7 @@ from adjoint.maps.spectra.gram import IN_PLACE, of_gram
 from adjoint.maps.spectra.lapack import add_gram
 from adjoint.maps.spectra.spectrum import Spectrum, svd_error
 
-BLOCK = 1 << 17  # numbers that are made float64 at a time
+BLOCK = 1 << 17  # numbers that are made float64 at a time, or an eighth of those that the Gram matrix has less
 FIRST = 5  # faulty rows or columns that are named
 NARROWEST = 8  # entries that a row has at least, so that its repetition is no chance
 POINTS = 64  # of a spectrum's curve that are kept
@@ -49,7 +49,16 @@ def working_bytes(rows: int, columns: int, dtype: np.dtype[Any]) -> int:
     k = min(rows, columns)
     if not by_gram(rows, columns, dtype):
         return 24 * rows * columns
-    return 8 * ((1 if k > IN_PLACE else 2) * k * k + 2 * BLOCK)
+    return 8 * ((1 if k > IN_PLACE else 2) * k * k + 2 * at_once(rows, columns))
+
+
+def at_once(rows: int, columns: int) -> int:
+    """How many numbers are made float64 at a time: the more, the longer a thread goes without the interpreter's lock.
+
+    >>> at_once(768, 768) == BLOCK, at_once(50_257, 768)
+    (True, 4750944)
+    """
+    return max(BLOCK, (rows * columns - min(rows, columns) ** 2) // 8)
 
 
 def measured(array: np.ndarray, stop: Callable[[], bool] = lambda: False) -> Measured:
@@ -113,7 +122,7 @@ def by_gram(m: int, n: int, dtype: np.dtype[Any]) -> bool:
 
 def _blocks(x: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     """Rows of a matrix in float64, some at a time."""
-    step = max(1, BLOCK // max(1, x.shape[1]))
+    step = max(1, at_once(*x.shape) // max(1, x.shape[1]))
     room = np.empty((0 if x.dtype == np.float64 else min(step, len(x)), x.shape[1]))
     for start in range(0, len(x), step):
         stop = min(start + step, len(x))
@@ -132,7 +141,7 @@ def _wide(part: np.ndarray, room: np.ndarray) -> np.ndarray:
 def _wide_gram(x: np.ndarray) -> np.ndarray:
     """The upper triangle of AAᵀ of a matrix with more columns than rows, by blocks of columns."""
     m, n = x.shape
-    gram, step = np.zeros((m, m)), max(1, BLOCK // m)
+    gram, step = np.zeros((m, m)), max(1, at_once(m, n) // m)
     room = np.empty(m * min(step, n))
     for start in range(0, n, step):
         part = x[:, start : start + step]

@@ -1,4 +1,7 @@
-"""SciPy's BLAS and LAPACK without the interpreter's lock, which its own wrappers keep: threads run at the same time."""
+"""BLAS and LAPACK without the interpreter's lock, which SciPy's wrappers keep: threads run at the same time.
+
+NumPy's own OpenBLAS where its wheel brings it, so that SciPy, a sixth of a second, is not imported; else SciPy's.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,44 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.arrays.numpy.threads import blas
+
 PANEL = 16  # columns of a thin or small matrix that are reduced together; LAPACK's own 32 are 6 % slower
 IN_CACHE = 1024  # rows of a symmetric matrix up to which this is so
 
 
 @functools.cache
+def numpys() -> Any:
+    """NumPy's own OpenBLAS, whose whole numbers have 64 bits; None where NumPy has another library."""
+    library = blas()
+    if library is None:
+        return None
+    found = ctypes.CDLL(library.filepath)
+    return found if hasattr(found, "scipy_dsyrk_64_") and hasattr(found, "scipy_dgeqrt_64_") else None
+
+
+@functools.cache
 def routine(library: str, name: str, arguments: int) -> Callable[..., None]:
-    """A routine of `cython_blas` or `cython_lapack`, all of whose arguments are places in memory."""
+    """A routine, all of whose arguments are places in memory: NumPy's, or that of `cython_blas` or `cython_lapack`."""
+    made: Callable[..., None]
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)
+    if (own := numpys()) is not None:
+        made = kind((f"scipy_{name}_64_", own))
+        return made
     capsule = import_module(f"scipy.linalg.{library}").__pyx_capi__[name]
     api: Any = ctypes.pythonapi
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
     place_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
-    made: Callable[..., None] = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(
-        place_of(capsule, name_of(capsule))
-    )
+    made = kind(place_of(capsule, name_of(capsule)))
     return made
 
 
+def _number(n: int = 0) -> Any:
+    return (ctypes.c_int if numpys() is None else ctypes.c_int64)(n)
+
+
 def _whole(n: int) -> Any:
-    return ctypes.byref(ctypes.c_int(n))
+    return ctypes.byref(_number(n))
 
 
 def add_gram(gram: np.ndarray, block: np.ndarray) -> None:
@@ -59,7 +81,7 @@ def triangles(columns: np.ndarray) -> np.ndarray:
     [[5.0, 5.0], [0.0, 0.0]]
     """
     _, n, m = columns.shape
-    panel, told = min(PANEL, m, n), ctypes.c_int()
+    panel, told = min(PANEL, m, n), _number()
     reflectors, room = np.empty((min(m, n), panel)), np.empty(panel * n)
     for one in columns:
         routine("cython_lapack", "dgeqrt", 9)(
@@ -80,7 +102,7 @@ def eigenvalues(matrix: np.ndarray) -> np.ndarray:
     """
     n = len(matrix)
     values, beside, tau, best = np.empty(n), np.empty(max(1, n - 1)), np.empty(max(1, n - 1)), np.empty(1)
-    matrix, told = np.ascontiguousarray(matrix), ctypes.c_int()
+    matrix, told = np.ascontiguousarray(matrix), _number()
     reduce = routine("cython_lapack", "dsytrd", 10)
 
     def reduced(room: np.ndarray, size: int) -> None:
