@@ -88,3 +88,41 @@ def test_the_table_has_both_where_there_is_room() -> None:
 def test_half_precision_is_taken_as_it_is() -> None:
     x = np.random.default_rng(2).standard_normal((30, 50)).astype("float16")
     assert errors(x) == errors(x.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size"),
+    [
+        ((300, 301), "float32", 1.0),
+        ((300, 301), "float32", 1e-40),
+        ((300, 301), "float64", 1e200),
+        ((400, 401), "float16", 1.0),
+        ((130, 768), "float32", 1.0),
+        ((1, 50_001), "float32", 1.0),
+        ((50_001, 1), "float32", 1.0),
+        ((3, 257, 65), "float32", 1.0),
+    ],
+    ids=str,
+)
+def test_errors_are_those_of_the_codes_that_are_not_stored(shape: tuple[int, ...], dtype: str, size: float) -> None:
+    x = (np.random.default_rng(3).standard_normal(shape) * size).astype(dtype)
+    x[0] *= 7.0
+    x[-1] = abs(x[-1])
+    if shape == (130, 768):
+        x[3], x[4] = 0.0, -1.0
+        x = np.asfortranarray(x)
+    rows = x.reshape(len(x), -1)
+    if size != 1.0:
+        rows = rows / np.asarray(np.max(abs(rows)), rows.dtype)
+    found = errors(x)
+    for name, format in (("nf4_error", "nf4"), ("int8_error", "int8")):
+        expected = aj.quantize(rows, format).error(rows)
+        assert abs(found[name] - expected) <= 1e-11 * expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_large_array_that_is_not_finite_is_refused(bad: float) -> None:
+    x = np.ones((200, 200), "float32")
+    x[5, 7] = bad
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN, infinite or beyond float32"):
+        errors(x)
