@@ -13,6 +13,7 @@ import torch
 
 import adjoint as aj
 from adjoint.errors import CheckpointError
+from adjoint.trees import flatten
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 6))
@@ -414,3 +415,37 @@ def test_a_crash_while_saving_leaves_the_adapter_before(folder: Path, monkeypatc
     with pytest.raises(OSError, match="disk full"):
         aj.lora.save(network(), folder)
     assert (folder / "adapter_model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_and_its_adapter_are_one_sum_with_the_gradients_of_two(bias: bool, dtype: str) -> None:
+    rng = np.random.default_rng(7)
+    layer = aj.lora.add(aj.nn.Linear(130, 70, bias=bias, dtype=dtype, rng=0), rank=3, alpha=5.0, rng=0)
+    adapter = layer.adapters["default"]
+    adapter.lora_B = rng.standard_normal((70, 3)).astype(dtype)
+    x, u = rng.standard_normal((3, 131, 130)).astype(dtype), rng.standard_normal((3, 131, 70)).astype(dtype)
+    assert layer.at_once(adapter, 1.0, x) is not None
+
+    def apart(adapter: Any, x: Any) -> Any:
+        return layer.base_layer(x) + layer.change(adapter, 1.0, x, x)
+
+    def once(adapter: Any, x: Any) -> Any:
+        return layer.at_once(adapter, 1.0, x)
+
+    found, expected = (
+        aj.value_and_grad(lambda a, x, f=f: aj.sum(f(a, x) * u), (0, 1))(adapter, x) for f in (once, apart)
+    )
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for got, wanted in zip(flatten(found)[0], flatten(expected)[0], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * np.abs(wanted).max())
+
+
+def test_other_layers_and_adapters_are_added_one_after_the_other() -> None:
+    x = np.ones((2, 8), "float32")
+    dora = aj.lora.add(aj.nn.Linear(8, 8, rng=0), rank=2, dora=True, rng=0)
+    half = aj.lora.add(aj.nn.Linear(8, 8, dtype="float16", rng=0), rank=2, rng=0)
+    own = aj.lora.add(type("Own", (aj.nn.Linear,), {})(8, 8, rng=0), rank=2, rng=0)
+    for layer in (dora, half, own):
+        assert layer.at_once(layer.adapters["default"], 1.0, x) is None
+        assert layer(x.astype(layer.base_layer.weight.dtype)).shape == (2, 8)
