@@ -24,15 +24,16 @@ PEERS = 3  # blocks of one kind that are compared among themselves
 class Passage:
     """The gradients that pass a network, once back: then its blocks, `chosen` in the order of computation, one by one.
 
-    Arguments are those of `adjoint.inspection.flow_by_block`; `gradients` has for each block those at its input and at
-    its output; `seen` are all calls, `value` is the loss.
+    Arguments are those of `adjoint.inspection.flow_by_block`, and what `calls` gave for x, where that is `known`;
+    `gradients` has for each block those at its input and at its output; `seen` are all calls, `value` is the loss.
     """
 
     def __init__(
-        self, net: Module, x: Array, points: int = 16, seed: int = 0, loss: Loss | None = None, target: Any = None
-    ) -> None:
+        self, net: Module, x: Array, points: int = 16, seed: int = 0, loss: Loss | None = None, target: Any = None,
+        known: tuple[Any, list[Call]] | None = None,
+    ) -> None:  # fmt: skip
         self.net, self.x, self.seed = evaluated(net), taken("flow_by_block", net, x, points), seed
-        y, self.seen = calls(self.net, self.x)
+        y, self.seen = calls(self.net, self.x) if known is None or self.x.shape[0] < x.shape[0] else known
         self.chosen = _chosen(self.seen)
         if loss is None:
             weighed, self.value = _cotangents(y, self.x.shape[0], seed), float("nan")
@@ -68,13 +69,16 @@ def _cotangents(y: Any, n: int, seed: int) -> list[Array]:
     parts = leaves(y)
     if not all(np.all(np.isfinite(to_numpy(part))) for part in parts):
         raise ValueError("flow_by_block: the network's output is not finite at these examples.")
-    rng = np.random.default_rng(seed)
-    drawn = [rng.standard_normal(tuple(part.shape)).astype(to_numpy(part).dtype) for part in parts]
-    size = np.sqrt(np.sum([np.sum(u.reshape(n, -1).astype(np.float64) ** 2, axis=1) for u in drawn], axis=0))
-    return [
-        asarray(part, (u / size.reshape(-1, *[1] * (u.ndim - 1))).astype(u.dtype))
-        for part, u in zip(parts, drawn, strict=True)
-    ]
+    rng, drawn, squares = np.random.default_rng(seed), [], np.zeros(n)
+    for part in parts:
+        dtype = to_numpy(part).dtype
+        u = rng.standard_normal(tuple(part.shape), np.float64 if dtype.itemsize == 8 else np.float32)  # it may be large
+        flat = u.reshape(n, -1)
+        squares += np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
+        drawn.append(u)
+    for u in drawn:
+        u /= np.sqrt(squares).reshape(-1, *[1] * (u.ndim - 1))
+    return [asarray(part, u.astype(to_numpy(part).dtype, copy=False)) for part, u in zip(parts, drawn, strict=True)]
 
 
 def targets(target: Any, x: Array) -> Any:

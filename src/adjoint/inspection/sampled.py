@@ -121,11 +121,13 @@ class AtSample:
 
     def _work(self) -> Iterator[float]:
         if self.flowing:
-            self.passage = Passage(self.net, self.x, self.points, 0, self.loss, self.target)
-            chosen = self.passage.chosen
-            for k in reversed(range(len(chosen))):
+            known = self.output, self.seen
+            self.passage = Passage(self.net, self.x, self.points, 0, self.loss, self.target, known)
+            count = len(self.passage.chosen)
+            for k in reversed(range(count)):
+                yield self.costs["flow"] / (count + 1)  # that of the gradients, then of each block
                 self.blocks.insert(0, block(self.passage, k))
-                yield self.costs["flow"] / len(chosen)
+            yield self.costs["flow"] / (count + 1)
         for call in self.small:
             call = self.few.get((call.name, call.nth), call)
             count = count_parameters(call.module)
@@ -227,7 +229,7 @@ def beyond(net: Module, x: Array) -> str:
 
 def finite(x: Any) -> bool:
     """Whether an array has neither NaN nor infinity."""
-    return not differentiable(x) or bool(np.all(np.isfinite(to_numpy(x).astype(np.float64))))
+    return not differentiable(x) or bool(np.all(np.isfinite(to_numpy(x))))
 
 
 def entries(x: Any, y: Any) -> int:
