@@ -20,16 +20,18 @@ def errors(array: np.ndarray) -> dict[str, float]:
     {'nf4_error': 0.092, 'int8_error': 0.0052}
     """
     from adjoint.quantization import quantize
+    from adjoint.quantization.lost import LARGEST, LEAST, lost
 
     x = array.reshape(len(array), -1)
-    lows, highs = x.min(1), x.max(1)
-    top = max(float(highs.max()), -float(lows.min()))
-    if not top:
-        return dict.fromkeys(FORMATS, 0.0)
-    if not 1e-15 < top < 1e15:  # of size 1, which changes no code: so that squares neither overflow nor vanish
-        x, lows, highs = (part / np.asarray(top, x.dtype) for part in (x, lows, highs))
-    if x.size < COMPILED or not np.isfinite(top):  # of what is not finite this raises its error
+    large = x.size >= COMPILED
+    found = lost(x) if large else None
+    if found is None:
+        top = max(float(np.max(x)), -float(np.min(x)))
+        if not top:
+            return dict.fromkeys(FORMATS, 0.0)
+        if not LEAST < top < LARGEST:  # of size 1, which changes no code
+            x = x / np.asarray(top, x.dtype)
+        found = lost(x) if large else None
+    if found is None:  # what is small; of what is not finite this raises its error
         return {name: quantize(x, format).error(x) for name, format in FORMATS.items()}
-    from adjoint.quantization.lost import lost
-
-    return dict(zip(FORMATS, lost(x, lows, highs), strict=True))
+    return dict(zip(FORMATS, found, strict=True))

@@ -13,40 +13,50 @@ from adjoint.quantization.packing import Quantized
 
 BLOCK = 64  # of NF4
 PIECE = 1 << 18  # entries that are looked at at a time
+LEAST, LARGEST = 1e-15, 1e15  # between which squares neither overflow nor vanish
 
 
-def lost(x: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> tuple[float, float]:
-    """‖x - x̂‖/‖x‖ of a matrix of finite numbers whose rows have these least and largest entries, in NF4 and in int8.
+def lost(x: np.ndarray) -> tuple[float, float] | None:
+    """‖x - x̂‖/‖x‖ of a matrix in NF4 and in int8; None where an entry is not finite, or the largest far from 1.
 
     They are `quantize(x, "nf4").error(x)` and `quantize(x, "int8").error(x)` but for the rounding of sums.
 
     >>> import adjoint as aj
     >>> x = np.random.default_rng(0).standard_normal((257, 129)).astype("float32")
-    >>> both = lost(x, x.min(1), x.max(1))
-    >>> [math.isclose(a, aj.quantize(x, name).error(x), rel_tol=1e-12) for a, name in zip(both, ("nf4", "int8"))]
+    >>> [math.isclose(a, aj.quantize(x, name).error(x), rel_tol=1e-12) for a, name in zip(lost(x), ("nf4", "int8"))]
     [True, True]
+    >>> lost(0.0 * x) is lost(1e200 * x.astype("float64")) is None
+    True
     """
     from adjoint.arrays.numpy import storage_kernels as kernels
 
-    tops = np.empty(-(-x.size // BLOCK), np.float32)
+    m, n = x.shape
+    lows, highs = np.empty((2, -(-x.size // BLOCK)), np.float32)
+    low, high = np.empty((2, m), np.float32)
     for start, exact in _pieces(x):
-        part = single(exact.reshape(-1))
-        kernels.largest(part, BLOCK, tops[start // BLOCK :][: -(-part.size // BLOCK)])
+        part, own = single(exact.reshape(-1)), slice(start // BLOCK, -(-(start + exact.size) // BLOCK))
+        kernels.extremes(part, BLOCK, lows[own], highs[own])
+        if n % BLOCK:
+            rows = slice(start // n, start // n + len(exact))
+            kernels.extremes(part, n, low[rows], high[rows])
+    if n % BLOCK == 0:
+        low, high = np.min(lows.reshape(m, -1), 1), np.max(highs.reshape(m, -1), 1)
+    tops = np.maximum(-lows, highs)
+    if not LEAST < float(np.max(tops)) < LARGEST:
+        return None
     absmax, nested_absmax, offset = nested(tops)
     scale = scales(Quantized("nf4", x.shape, BLOCK, absmax=absmax, nested_absmax=nested_absmax, offset=offset), tops)
     bounds, order = between("nf4")
     levels = format_named("nf4").levels[order]
-    low, high = (single(f(ends, 0.0)) for f, ends in ((np.minimum, lows), (np.maximum, highs)))
     nf4 = int8 = total = 0.0
     for start, exact in _pieces(x):
-        part, own, rows = single(exact), slice(start // BLOCK, None), slice(start // x.shape[1], None)
-        blocks = -(-part.size // BLOCK)
+        part, own = single(exact), slice(start // BLOCK, -(-(start + exact.size) // BLOCK))
         nf4 += kernels.lost_to_levels(
-            part.reshape(-1), exact.reshape(-1), BLOCK, tuple(bounds), tuple(levels), tops[own][:blocks], scale[own]
+            part.reshape(-1), exact.reshape(-1), BLOCK, tuple(bounds), tuple(levels), tops[own], scale[own]
         )
-        off, whole = kernels.lost_to_steps(part, exact, low[rows], high[rows], 255)
+        off, whole = kernels.lost_to_steps(part, exact, low[start // n :], high[start // n :], 255)
         int8, total = int8 + off, total + whole
-    return math.sqrt(nf4 / total), math.sqrt(int8 / total)
+    return (math.sqrt(nf4 / total), math.sqrt(int8 / total)) if math.isfinite(total) else None
 
 
 def _pieces(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -9,11 +9,10 @@ from adjoint.arrays.numpy.quantized_kernels import LEAST, apart, ends
 
 
 @kernel
-def largest(x, block, tops):  # type: ignore[no-untyped-def]
-    """The largest magnitude of each block."""
-    for b in range(tops.size):
-        low, high = ends(x[b * block : (b + 1) * block])
-        tops[b] = max(-low, high)
+def extremes(x, block, lows, highs):  # type: ignore[no-untyped-def]
+    """The least and the largest of the entries of each block and 0."""
+    for b in range(lows.size):
+        lows[b], highs[b] = ends(x[b * block : (b + 1) * block])
 
 
 @kernel
