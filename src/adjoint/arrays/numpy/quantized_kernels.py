@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel, summing
+from adjoint.arrays.numpy.compiling import kernel, summing
 
 LEAST = np.float32(1e-38)  # below it a scale's inverse would be infinite; bitsandbytes' own
 

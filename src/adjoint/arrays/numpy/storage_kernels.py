@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.compiling import kernel
 from adjoint.arrays.numpy.quantized_kernels import LEAST, apart, ends
 
 
