@@ -77,7 +77,7 @@ def test_fewer_columns_than_threads(monkeypatch):
 
 
 def test_threads_that_share_the_cores_keep_numpys_blas(monkeypatch):
-    monkeypatch.setattr(gemm, "way", lambda parts: pytest.fail("MKL was asked"))
+    monkeypatch.setattr(gemm, "way", lambda parts, kind: pytest.fail("MKL was asked"))
     monkeypatch.setattr(threads, "at_hand", lambda: 1)
     x = np.ones((200, 200))
     np.testing.assert_array_equal(gemm.by_mkl(x, x), x @ x)

@@ -23,32 +23,31 @@ FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 
 def by_mkl(x: Any, y: Any) -> Any:
     """x @ y of NumPy arrays, MKL's where that is faster."""
-    if x.ndim == 2 and y.ndim == 2 and x.dtype is y.dtype and (x.dtype is FLOAT or x.dtype is DOUBLE):
+    kind = x.dtype
+    if x.ndim == 2 and y.ndim == 2 and kind is y.dtype and (kind is FLOAT or kind is DOUBLE):
         (n, k), (inner, m) = x.shape, y.shape
         size = n * k * m
         if size >= ALONE and k == inner:
-            alone = threads.alone()
+            alone = own.share
             parts = 1 if alone else threads.at_hand() if size >= SHARED else 0
             if (alone or parts > 1) and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
-                out = empty((n, m), x.dtype)
-                if way(parts)(x, y, out):
+                out = empty((n, m), kind)
+                if way(parts, kind)(x, y, out):
                     return out
     return numpys(x, y)
 
 
+own = threads.own
+
+
 @functools.cache
-def way(parts: int) -> Callable[[Any, Any, Any], bool]:
+def way(parts: int, kind: Any) -> Callable[[Any, Any, Any], bool]:
     """How so many threads make out = x @ y; it says whether they did: not where BLAS does not take the layout."""
     from adjoint.arrays.numpy.crew import crew
     from adjoint.arrays.numpy.gemm_kernels import multiply, part_of_product
 
-    do, part = crew(parts).do, part_of_product.address
-    places = {FLOAT: mkl.place("cblas_sgemm"), DOUBLE: mkl.place("cblas_dgemm")}
-
-    def multiplied(x: Any, y: Any, out: Any) -> bool:
-        return do(multiply, part, places[out.dtype], x, y, out)
-
-    return multiplied
+    place = mkl.place("cblas_sgemm" if kind is FLOAT else "cblas_dgemm")
+    return functools.partial(crew(parts).do, multiply, part_of_product.address, place)
 
 
 if hasattr(os, "register_at_fork"):

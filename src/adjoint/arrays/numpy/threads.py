@@ -19,7 +19,7 @@ class _Own(threading.local):
     share = False  # whether a thread has its share of the work already, and is not to share it again
 
 
-_own = _Own()
+own = _Own()
 restless: list[Callable[[], None]] = []  # what sends threads to sleep that keep a core to themselves for a while
 
 
@@ -58,7 +58,7 @@ def cores() -> int:
 
 def alone() -> bool:
     """Whether this thread has its share of the work already, and is not to share it again."""
-    return _own.share
+    return own.share
 
 
 def at_hand() -> int:
@@ -67,7 +67,7 @@ def at_hand() -> int:
     >>> together([at_hand, at_hand])
     [1, 1]
     """
-    return 1 if alone() else setting()[0]()
+    return 1 if own.share else setting()[0]()
 
 
 def rest() -> None:
@@ -138,11 +138,11 @@ def together(works: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def _alone(work: Callable[[], Any]) -> Any:
-    _own.share = True
+    own.share = True
     try:
         return work()
     finally:
-        _own.share = False
+        own.share = False
 
 
 def parts(work: Callable[[int, int], Any], n: int, grain: int) -> None:
