@@ -160,3 +160,25 @@ def test_what_cannot_be_counted_is_said() -> None:
     assert report.cost is None
     assert report.skipped["(cost)"] == "it does not run on arrays that only have shapes"
     assert math.isnan(report.rows[0].share)
+
+
+def test_ctrl_c_while_the_cost_is_counted_leaves_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adjoint.inspection.spending.of", interrupted)
+    net = aj.nn.MLP((9, 8, 7), rng=0)
+    found = aj.inspect(net, np.ones((2, 9), "float32"), cache=False)
+    assert not found.complete
+    assert found.cost is None
+    assert found.skipped["(cost)"] == "interrupted before it was examined"
+    assert repr(found)
+    assert not aj.inspect(net, cache=False).complete
+
+
+def test_the_cost_is_told_where_weights_are_examined_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adjoint.inspection.running._working", lambda part: 1 << 40)
+    found = aj.inspect(aj.models.GPT(5, 4, n_layer=1, n_head=1, n_embd=4, rng=0), cache=False)
+    assert found.complete
+    assert found.cost is not None
+    assert len(found.rows) == 6

@@ -16,7 +16,7 @@ from adjoint.maps.spectra.gram import IN_PLACE, of_gram
 from adjoint.maps.spectra.lapack import add_gram
 from adjoint.maps.spectra.spectrum import Spectrum, svd_error
 
-BLOCK = 1 << 17  # numbers that are made float64 at a time, or an eighth of those that the Gram matrix has less
+BLOCK = 1 << 17  # numbers that are made float64 at a time, unless a small Gram matrix leaves room for more
 FIRST = 5  # faulty rows or columns that are named
 NARROWEST = 8  # entries that a row has at least, so that its repetition is no chance
 POINTS = 64  # of a spectrum's curve that are kept
