@@ -32,7 +32,8 @@ def by(count, monkeypatch):
     if count == 1:
         return lambda x, y: alone(lambda: gemm.by_mkl(x, y))
     monkeypatch.setattr(threads, "at_hand", lambda: count)
-    monkeypatch.setattr(gemm, "SHARED", 1)
+    monkeypatch.setattr(gemm, "SHARED", gemm.ALONE)
+    monkeypatch.setattr(gemm, "QUIET", gemm.ALONE)
     return gemm.by_mkl
 
 
@@ -76,11 +77,14 @@ def test_fewer_columns_than_threads(monkeypatch):
     np.testing.assert_allclose(by(5, monkeypatch)(x, y), np.matmul(x, y), rtol=1e-12, atol=1e-12)
 
 
-def test_threads_that_share_the_cores_keep_numpys_blas(monkeypatch):
-    monkeypatch.setattr(gemm, "way", lambda parts, kind: pytest.fail("MKL was asked"))
-    monkeypatch.setattr(threads, "at_hand", lambda: 1)
-    x = np.ones((200, 200))
-    np.testing.assert_array_equal(gemm.by_mkl(x, x), x @ x)
+def test_small_products_are_numpys_and_middle_ones_are_not_shared(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gemm, "way", lambda parts, kind: asked.append(parts) or (lambda x, y, out: False))
+    monkeypatch.setattr(threads, "at_hand", lambda: 2)
+    for n in (60, 80, 110):
+        x = np.ones((n, n))
+        np.testing.assert_array_equal(gemm.by_mkl(x, x), x @ x)
+    assert asked == [1, 2]
 
 
 def test_several_threads_at_once_get_their_own_products(monkeypatch):
@@ -105,7 +109,7 @@ FORKED = """
 import os
 import numpy as np
 from adjoint.arrays.numpy import gemm, threads
-gemm.SHARED, threads.at_hand = 1, lambda: 2
+gemm.SHARED, gemm.QUIET, threads.at_hand = gemm.ALONE, gemm.ALONE, lambda: 2
 x = np.random.default_rng(4).standard_normal((60, 60))
 expected = gemm.by_mkl(x, x)
 child = os.fork()

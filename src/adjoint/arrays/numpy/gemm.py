@@ -16,8 +16,9 @@ from numpy import matmul as numpys
 
 from adjoint.arrays.numpy import mkl, threads
 
-ALONE = 1 << 15  # multiply-adds from which the way to MKL is repaid
-SHARED = 1 << 20  # multiply-adds from which it is repaid to share them
+ALONE = 1 << 15  # multiply-adds from which a thread with a core to itself is repaid the way to MKL
+QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
+SHARED = 1 << 20  # from which a crew is repaid
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 
 
@@ -26,14 +27,15 @@ def by_mkl(x: Any, y: Any) -> Any:
     kind = x.dtype
     if x.ndim == 2 and y.ndim == 2 and kind is y.dtype and (kind is FLOAT or kind is DOUBLE):
         (n, k), (inner, m) = x.shape, y.shape
-        size = n * k * m
-        if size >= ALONE and k == inner:
-            alone = own.share
-            parts = 1 if alone else threads.at_hand() if size >= SHARED else 0
-            if (alone or parts > 1) and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
-                out = empty((n, m), kind)
-                if way(parts, kind)(x, y, out):
-                    return out
+        size, alone = n * k * m, own.share
+        large = size >= (ALONE if alone else QUIET)
+        if large and k == inner and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
+            parts = 1 if alone or size < SHARED else threads.at_hand()
+            out = empty((n, m), kind)
+            if way(parts, kind)(x, y, out):
+                return out
+    elif x.size >= QUIET:
+        threads.rest()
     return numpys(x, y)
 
 
