@@ -252,8 +252,12 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return y
 
 
+NARROW = 64  # rows of a result up to which BLAS makes its transpose faster
+
+
 def weight_product(x: Any, u: Any) -> Any:
-    return matmul(products.rows(x).T, products.rows(u))
+    x, u = products.rows(x), products.rows(u)
+    return matmul(u.T, x).T if x.shape[1] < NARROW <= u.shape[1] else matmul(x.T, u)
 
 
 def pad(x: Any, width: Sequence[tuple[int, int]], value: float = 0.0) -> Any:

@@ -13,17 +13,22 @@ from adjoint.arrays.numpy.compiling import OPTIONS, job, kept
 from adjoint.arrays.numpy.crew import share
 
 PLAIN, TRANSPOSED = 111, 112  # CBLAS's own numbers
+FEW = 16  # rows or columns of a thread
 SIZE, GEMM, N, M, K, LEFT, X, LDX, RIGHT, Y, LDY, OUT, LDO, ARGS = range(14)
 
 
 @job
 def part_of_product(args, part, parts):  # type: ignore[no-untyped-def]
-    """Rows of the result where the left matrix is a transpose, else columns: where a weight's own rows are."""
+    """Rows of the result where the left matrix is a transpose, else columns: where a weight's own rows are.
+
+    The other way where those are few.
+    """
     a = carray(words_at(args), ARGS)
     size, n, m, x, y, out = a[SIZE], a[N], a[M], a[X], a[Y], a[OUT]
-    if a[LEFT] == TRANSPOSED:
+    if n >= FEW * parts if a[LEFT] == TRANSPOSED else m < FEW * parts:
         start, stop = n * part // parts, n * (part + 1) // parts
-        n, x, out = stop - start, x + size * start, out + size * start * a[LDO]
+        x += size * start * (1 if a[LEFT] == TRANSPOSED else a[LDX])
+        n, out = stop - start, out + size * start * a[LDO]
     else:
         start, stop = m * part // parts, m * (part + 1) // parts
         m, y, out = stop - start, y + size * start * (a[LDY] if a[RIGHT] == TRANSPOSED else 1), out + size * start
