@@ -10,13 +10,17 @@ import pytest
 from adjoint.maps.spectra import lapack
 
 
-@pytest.fixture(params=["NumPy's", "SciPy's"])
+@pytest.fixture(params=["NumPy's", "SciPy's", "MKL's"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """NumPy's library where there is one, and SciPy's as where there is none."""
+    """NumPy's library where there is one, SciPy's as where there is none, and MKL's for larger matrices."""
     lapack.routine.cache_clear()
+    if request.param != "MKL's":
+        monkeypatch.setattr(lapack.mkl, "path", None)
+    elif lapack.mkl.path is None:
+        pytest.skip("MKL is not installed, or the processor is not Intel's")
     if request.param == "SciPy's":
         monkeypatch.setattr(lapack, "numpys", lambda: None)
-    elif lapack.numpys() is None:
+    elif request.param == "NumPy's" and lapack.numpys() is None:
         pytest.skip("NumPy has no OpenBLAS of its own here")
     yield request.param
     lapack.routine.cache_clear()
@@ -41,8 +45,9 @@ def test_eigenvalues(library: str, n: int) -> None:
 
 
 def test_numbers_that_are_not_finite_have_no_eigenvalues(library: str) -> None:
-    with pytest.raises(np.linalg.LinAlgError, match="of a matrix of 3 rows did not converge"):
-        lapack.eigenvalues(np.full((3, 3), np.nan))
+    for n in (3, 600):
+        with pytest.raises(np.linalg.LinAlgError, match=f"of a matrix of {n} rows did not converge"):
+            lapack.eigenvalues(np.full((n, n), np.nan))
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1), (3, 4, 70), (2, 40, 40), (2, 9, 5), (1, 64, 768)], ids=str)

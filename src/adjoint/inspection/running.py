@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from adjoint.inspection.heads import Heads, circuits_of
 from adjoint.inspection.report import Report
 from adjoint.inspection.row import Row, plain, restored
 from adjoint.inspection.sources import Source, Sources, sources
-from adjoint.inspection.storage import errors
+from adjoint.inspection.storage import errors, load
 from adjoint.inspection.weight import Stopped, by_gram, measured, row, working_bytes
 from adjoint.maps.spectra.lapack import numpys
 
@@ -79,14 +81,15 @@ class Work:
         self.circuits: dict[str, list[Circuit]] = {}
         self.failed: dict[str, str] = {}
         self.known: set[str] = set()
+        self.unstored: dict[str, str] = {}  # rows without their errors in fewer bits, and how they are remembered
         self._stop = threading.Event()
 
     def run(self, jobs: int, advance: Advance) -> bool:
         """Examine all, the costliest first; whether it came to its end.
 
         Several at the same time, each with a BLAS of one thread, as long as that takes no more memory than twice the
-        largest weight, or 64 MiB; those that would take more, alone. The cost, which is the interpreter's work, is
-        counted while their threads are in BLAS.
+        largest weight, or 64 MiB; those that would take more, alone. What is the interpreter's work, to count the cost
+        and to load Numba, is done while their threads are in BLAS; what needs Numba comes last.
         """
         parts = sorted(self.parts, key=_cost, reverse=True)
         allowed = max([SMALL, *(2 * _nbytes(x) for x in parts if isinstance(x, Source))])
@@ -98,6 +101,8 @@ class Work:
             with single():
                 for part in alone:
                     self._take(part, self._examine(part), advance)
+                    if isinstance(part, Source) and part.name in self.unstored:
+                        self.rows[part.name] = self._stored(part)
             if together:
                 self._run_together(together, jobs, advance, count=not alone)
         except KeyboardInterrupt:
@@ -105,14 +110,19 @@ class Work:
         return True
 
     def _run_together(self, parts: list[Part], jobs: int, advance: Advance, count: bool) -> None:
-        with single(), _scipy(parts), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
+        with single(), _scipy(parts), _polite(), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
             waiting: dict[Future[Any], Part] = {pool.submit(self._examine, x): x for x in parts}
+            loaded = False
             try:
                 if count:
                     self.cost = self.count()
                 while waiting:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        self._take(waiting.pop(future), future.result(), advance)
+                        part = waiting.pop(future)
+                        self._take(part, future.result(), advance)
+                        if isinstance(part, Source) and part.name in self.unstored:
+                            waiting[pool.submit(self._stored, part)] = part
+                            loaded = loaded or load(part.matrix)
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -123,6 +133,9 @@ class Work:
 
     def _take(self, part: Part, found: Row | list[Circuit] | str, advance: Advance) -> None:
         if isinstance(found, Row):
+            if part.name in self.rows:  # now with its errors
+                self.rows[part.name] = found
+                return
             self.rows[part.name] = found
         elif isinstance(found, str):
             self.failed[circuits_of(part.name) if isinstance(part, Heads) else part.name] = found
@@ -150,8 +163,20 @@ class Work:
                 return known
         stop = self._stop.is_set
         told = kernels.measured_kernel(array, sliding, stop) if sliding else measured(array, stop)
-        told |= errors(array) if "sigma_max" in told else {}
         result = row(source.name, source.kind, source.shape, source.dtype, told, source.tied)
+        if "sigma_max" in told:
+            self.unstored[source.name] = key
+        elif self.where is not None:
+            remembered.keep(self.where, key, result.as_dict())
+        return result
+
+    def _stored(self, source: Source) -> Row:
+        """The row of a weight with what it would lose in fewer bits."""
+        if self._stop.is_set():
+            raise Stopped
+        lost = errors(source.read())
+        result = replace(self.rows[source.name], nf4_error=lost["nf4_error"], int8_error=lost["int8_error"])
+        key = self.unstored.pop(source.name)
         if self.where is not None:
             remembered.keep(self.where, key, result.as_dict())
         return result
@@ -195,6 +220,17 @@ def _working(part: Part) -> int:
 def _nbytes(source: Source) -> int:
     m, n = source.matrix
     return m * n * source.numbers.itemsize
+
+
+@contextmanager
+def _polite() -> Iterator[None]:
+    """Threads give each other the interpreter sooner: one that loads Numba would keep another from its next product."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, 1e-4))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _scipy(parts: list[Part]) -> AbstractContextManager[Any]:

@@ -1,6 +1,7 @@
 """BLAS and LAPACK without the interpreter's lock, which SciPy's wrappers keep: threads run at the same time.
 
 NumPy's own OpenBLAS where its wheel brings it, so that SciPy, a sixth of a second, is not imported; else SciPy's.
+Eigenvalues of larger matrices are MKL's where it is installed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.arrays.numpy import mkl
 from adjoint.arrays.numpy.threads import blas
 
 PANEL = 16  # columns of a thin or small matrix that are reduced together; LAPACK's own 32 are 6 % slower
 IN_CACHE = 1024  # rows of a symmetric matrix up to which this is so
+BANDED = 512  # rows of a symmetric matrix from which the way by a band is faster, twice at 1,600
 
 
 @functools.cache
@@ -103,6 +106,8 @@ def eigenvalues(matrix: np.ndarray) -> np.ndarray:
     n = len(matrix)
     values, beside, tau, best = np.empty(n), np.empty(max(1, n - 1)), np.empty(max(1, n - 1)), np.empty(1)
     matrix, told = np.ascontiguousarray(matrix), _number()
+    if n >= BANDED and mkl.path is not None:
+        return converged(by_a_band(matrix, values, told), told)
     reduce = routine("cython_lapack", "dsytrd", 10)
 
     def reduced(room: np.ndarray, size: int) -> None:
@@ -115,6 +120,28 @@ def eigenvalues(matrix: np.ndarray) -> np.ndarray:
     most = PANEL * n if n <= IN_CACHE else int(best[0])  # room is for a panel
     reduced(np.empty(most), most)
     routine("cython_lapack", "dsterf", 4)(_whole(n), values.ctypes.data, beside.ctypes.data, ctypes.byref(told))
+    return converged(values, told)
+
+
+def by_a_band(matrix: np.ndarray, values: np.ndarray, told: Any) -> np.ndarray:
+    """`eigenvalues` by MKL, whose products of matrices reduce it to a band first, and that to three diagonals."""
+    n = _whole(len(values))
+    solve = mkl.loaded().dsyevd_2stage_
+    solve.argtypes, solve.restype = [ctypes.c_char_p] * 2 + [ctypes.c_void_p] * 9, None
+    room, whole = np.empty(1), np.zeros(1, np.int64)
+
+    def solved(size: int, wholes: int) -> None:
+        solve(b"N", b"L", n, matrix.ctypes.data, n, values.ctypes.data, room.ctypes.data, _whole(size),
+              whole.ctypes.data, _whole(wholes), ctypes.byref(told))  # fmt: skip
+
+    solved(-1, -1)  # asks how much room serves best
+    room, whole = np.empty(int(room[0])), np.zeros(max(1, int(whole[0])), np.int64)
+    solved(len(room), len(whole))
+    return values
+
+
+def converged(values: np.ndarray, told: Any) -> np.ndarray:
+    """The values; raises LinAlgError where LAPACK told that some are none."""
     if told.value:
-        raise np.linalg.LinAlgError(f"{told.value} eigenvalues of a matrix of {n} rows did not converge")
+        raise np.linalg.LinAlgError(f"{told.value} eigenvalues of a matrix of {len(values)} rows did not converge")
     return values
