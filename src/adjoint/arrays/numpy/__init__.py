@@ -381,7 +381,7 @@ def hold(x: Any) -> Any:
         if x.base is None and x.flags.writeable:  # the common case
             x.setflags(write=False)
             _holds[id(x)] = 1
-            return (x,)
+            return x
         while isinstance(x, np.ndarray):
             base, key = x.base, id(x)
             if x.flags.writeable:
@@ -403,14 +403,17 @@ def verify(x: Any, mark: Any) -> None:
 
 def release(x: Any, mark: Any) -> None:
     with _holding:
-        for array in mark[::-1]:
+        for array in (x,) if mark is x else mark[::-1]:
             key = id(array)
             count = _holds[key] - 1
             if count:
                 _holds[key] = count
             else:
                 del _holds[key]
-                _thaw(array)
+                if mark is x and not _waiting:
+                    x.setflags(write=True)
+                else:
+                    _thaw(array)
 
 
 def _thaw(x: Any) -> None:

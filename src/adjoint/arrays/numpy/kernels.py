@@ -101,12 +101,6 @@ def flat(x: Any) -> Any:
     return x if x.ndim == 1 else x.reshape(-1)
 
 
-def as_kernels_take(x: Any, dtype: Any) -> Any:
-    """A gradient in one piece in its parameter's dtype."""
-    fits = type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous and x.flags.aligned
-    return x if fits else np.require(x, dtype, ["C", "A"])
-
-
 def in_dtype(numbers: Sequence[float]) -> Callable[[Any], Any]:
     """The numbers, and the least normal one, as a tuple in the dtype that a kernel computes in, made once a dtype."""
     return functools.cache(lambda dtype: (*[dtype.type(c) for c in numbers], np.finfo(dtype).tiny))
@@ -115,22 +109,29 @@ def in_dtype(numbers: Sequence[float]) -> Callable[[Any], Any]:
 def adam(
     params: Arrays, grads: Arrays, first: Arrays, second: Arrays, *, t: Any, lr: Any, betas: tuple[float, float],
     eps: float, weight_decay: float, decoupled: bool,
-) -> None:  # fmt: skip
-    """`adam_update` of contiguous parameters in place."""
+) -> bool:  # fmt: skip
+    """`adam_update` in place; False, and nothing done, where an array is not in one piece, a float or a double."""
+    words: dict[Any, list[int]] = {kind: [0, 0] for kind, _, _ in ADAM}
+    grads = list(grads)
+    for k, (p, g, m, v) in enumerate(zip(params, grads, first, second, strict=True)):
+        kind = p.dtype
+        if not (type(p) is type(m) is type(v) is np.ndarray and kind in words and m.dtype is kind and v.dtype is kind):
+            return False
+        if not (p.flags.carray and m.flags.carray and v.flags.carray):
+            return False
+        if not (type(g) is np.ndarray and g.dtype is kind and g.flags.c_contiguous and g.flags.aligned):
+            grads[k] = g = np.require(g, kind, ["C", "A"])
+        words[kind] += (p.size, id(p), id(g), id(m), id(v))
     (b1, b2), t, lr = betas, int(t), float(lr)
     keep, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
-    numbers = (b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0)
-    grads = [as_kernels_take(g, p.dtype) for p, g in zip(params, grads, strict=True)]
-    for dtype, part, tiny in ADAM:
-        words = [0, 0]
-        for p, g, m, v in zip(params, grads, first, second, strict=True):
-            if p.dtype is dtype:
-                words += (p.size, id(p), id(g), id(m), id(v))
-        if len(words) > 2:
-            given = np.array([*numbers, tiny], dtype)
-            words[:2] = id(given), len(words) // 5
-            jointly(part.address, words, sum(words[2::5]))
+    for kind, part, tiny in ADAM:
+        own = words[kind]
+        if len(own) > 2:
+            given = np.array((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0, tiny), kind)
+            own[:2] = id(given), len(own) // 5
+            jointly(part.address, own, sum(own[2::5]))
+    return True
 
 
 def jointly(function: int, words: list[int], size: int) -> None:

@@ -41,19 +41,18 @@ COMPILED = 1 << 14  # parameters from which the Numba kernels repay their loadin
 KINDS = (dtype("float32"), dtype("float64"))
 
 
-def contiguous(*lists: Any) -> bool:
-    """Whether the kernels serve: enough numbers in arrays that are contiguous and may be written, floats or doubles."""
-    if sum([x.size for x in lists[0]]) < COMPILED:
-        return False
-    for arrays in lists:
-        for x, first in zip(arrays, lists[0], strict=True):
-            if type(x) is not ndarray or not x.flags.carray or x.dtype is not first.dtype or x.dtype not in KINDS:
-                return False
-    return True
+def large(arrays: Any) -> bool:
+    """Whether the kernels repay their loading."""
+    return bool(sum([x.size for x in arrays]) >= COMPILED)
+
+
+def contiguous(arrays: Any) -> bool:
+    """Whether all are in one piece, may be written, and are floats or doubles."""
+    return all(type(x) is ndarray and x.flags.carray and x.dtype in KINDS for x in arrays)
 
 
 def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
-    if contiguous(arrays):
+    if large(arrays) and contiguous(arrays):
         from adjoint.arrays.numpy.kernels import sgd
 
         sgd(arrays, grads, velocities, **how)
@@ -63,11 +62,11 @@ def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
 
 
 def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
-    if contiguous(arrays, first, second):
+    if large(arrays):
         from adjoint.arrays.numpy.kernels import adam
 
-        adam(arrays, grads, first, second, **how)
-        return arrays, first, second
+        if adam(arrays, grads, first, second, **how):
+            return arrays, first, second
     new, m, v = composed(updates.adam_update)(arrays, grads, first, second, **how)
     return written(arrays, new), written(first, m), written(second, v)
 
