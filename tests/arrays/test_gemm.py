@@ -30,7 +30,7 @@ def alone(work):
 def by(count, monkeypatch):
     """gemm's product of so many threads, whatever the machine has."""
     if count == 1:
-        return lambda x, y: alone(lambda: gemm.by_mkl(x, y))
+        return lambda *given: alone(lambda: gemm.by_mkl(*given))
     monkeypatch.setattr(threads, "at_hand", lambda: count)
     monkeypatch.setattr(gemm, "SHARED", gemm.ALONE)
     monkeypatch.setattr(gemm, "QUIET", gemm.ALONE)
@@ -50,6 +50,22 @@ def test_a_product_is_numpys(left, right, dtype, count, monkeypatch):
     assert got.shape == (65, 47)
     # A sum of 33 products in any order: 33 roundings of what the absolute values add up to.
     np.testing.assert_array_less(np.abs(got - x @ y), 2 * 33 * np.finfo(dtype).eps * (np.abs(x) @ np.abs(y)))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("shape", [(65, 33, 47), (9, 200, 90), (90, 200, 9)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_bias_is_added(shape, dtype, count, monkeypatch):
+    rng = np.random.default_rng(5)
+    n, k, m = shape
+    x, y, b = (rng.standard_normal(s).astype(dtype) for s in ((n, k), (k, m), 2 * m))
+    sums = np.abs(x.astype("d")) @ np.abs(y.astype("d")) + 5.0
+    for bias in (b[:m], b[::2], b[:m].astype("d"), np.frombuffer(b"." + b.tobytes(), dtype, m, 1), b[:1], b[0]):
+        for left in (x, np.asfortranarray(x)):
+            expected = x.astype("d") @ y.astype("d") + bias
+            got = by(count, monkeypatch)(left, y, bias)
+            assert got.dtype == np.result_type(dtype, bias.dtype)
+            np.testing.assert_array_less(np.abs(got - expected), 2 * k * np.finfo(dtype).eps * sums)
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -79,7 +95,7 @@ def test_fewer_columns_than_threads(monkeypatch):
 
 def test_small_products_are_numpys_and_middle_ones_are_not_shared(monkeypatch):
     asked = []
-    monkeypatch.setattr(gemm, "way", lambda parts, kind: asked.append(parts) or (lambda x, y, out: False))
+    monkeypatch.setattr(gemm, "way", lambda parts, kind: asked.append(parts) or (lambda x, y, bias, out: False))
     monkeypatch.setattr(threads, "at_hand", lambda: 2)
     for n in (60, 80, 110):
         x = np.ones((n, n))

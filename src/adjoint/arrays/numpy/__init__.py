@@ -78,7 +78,7 @@ from adjoint.arrays.numpy.convolutions import (  # noqa: F401
     fold,
     unfold,
 )
-from adjoint.arrays.numpy.gemm import matmul
+from adjoint.arrays.numpy.gemm import affine, matmul
 from adjoint.arrays.numpy.halves import fitted  # noqa: F401
 from adjoint.arrays.numpy.linalg import (  # noqa: F401
     cholesky,
@@ -241,15 +241,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     shape = x.shape
     if len(shape) > 2:  # matmul would make a product for each matrix in x
         x = x.reshape(math.prod(shape[:-1]), shape[-1])
-    y = matmul(x, weight.T)
-    if len(shape) > 2:
-        y = y.reshape(*shape[:-1], y.shape[-1])
-    if bias is not None:
-        if y.dtype == bias.dtype:
-            y += bias
-        else:
-            y = y + bias
-    return y
+    y = affine(x, weight.T, bias)
+    return y.reshape(*shape[:-1], y.shape[-1]) if len(shape) > 2 else y
 
 
 NARROW = 64  # rows of a result up to which BLAS makes its transpose faster

@@ -22,8 +22,11 @@ SHARED = 1 << 20  # from which a crew is repaid
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 
 
-def by_mkl(x: Any, y: Any) -> Any:
-    """x @ y of NumPy arrays, MKL's where that is faster."""
+NO_BIAS = {kind: empty(0, kind) for kind in (FLOAT, DOUBLE)}
+
+
+def by_mkl(x: Any, y: Any, bias: Any = None) -> Any:
+    """x @ y + bias of NumPy arrays, the product MKL's where that is faster."""
     kind = x.dtype
     if x.ndim == 2 and y.ndim == 2 and kind is y.dtype and (kind is FLOAT or kind is DOUBLE):
         (n, k), (inner, m) = x.shape, y.shape
@@ -32,19 +35,36 @@ def by_mkl(x: Any, y: Any) -> Any:
         if large and k == inner and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
             parts = 1 if alone or size < SHARED else threads.at_hand()
             out = empty((n, m), kind)
-            if way(parts, kind)(x, y, out):
-                return out
+            row = NO_BIAS[kind]
+            if type(bias) is ndarray and bias.dtype is kind and bias.shape == (m,):
+                row = bias if bias.flags.c_contiguous and bias.flags.aligned else row
+            if way(parts, kind)(x, y, row, out):
+                return out if row is bias or bias is None else plus(out, bias)
     elif x.size >= QUIET:
         threads.rest()
-    return numpys(x, y)
+    return plain(x, y, bias)
+
+
+def plain(x: Any, y: Any, bias: Any = None) -> Any:
+    """x @ y + bias by NumPy's BLAS."""
+    out = numpys(x, y)
+    return out if bias is None else plus(out, bias)
+
+
+def plus(out: Any, bias: Any) -> Any:
+    """out + bias, in out's memory where it has the sum's dtype."""
+    if out.dtype != bias.dtype:
+        return out + bias
+    out += bias
+    return out
 
 
 own = threads.own
 
 
 @functools.cache
-def way(parts: int, kind: Any) -> Callable[[Any, Any, Any], bool]:
-    """How so many threads make out = x @ y; it says whether they did: not where BLAS does not take the layout."""
+def way(parts: int, kind: Any) -> Callable[[Any, Any, Any, Any], bool]:
+    """How so many threads make out = x @ y + bias; tells whether they did: not in a layout that BLAS does not take."""
     from adjoint.arrays.numpy.crew import crew
     from adjoint.arrays.numpy.gemm_kernels import multiply, part_of_product
 
@@ -56,3 +76,4 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=way.cache_clear)  # a forked process has none of its parent's threads
 
 matmul = numpys if mkl.path is None else by_mkl
+affine = plain if mkl.path is None else by_mkl

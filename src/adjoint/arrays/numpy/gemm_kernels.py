@@ -8,13 +8,23 @@ import numba
 import numpy as np
 from numba.np.numpy_support import carray
 
-from adjoint.arrays.numpy.atoms import address, dgemm, sgemm, words_at
+from adjoint.arrays.numpy.atoms import address, dgemm, doubles_at, floats_at, sgemm, words_at
 from adjoint.arrays.numpy.compiling import OPTIONS, job, kept
 from adjoint.arrays.numpy.crew import share
 
 PLAIN, TRANSPOSED = 111, 112  # CBLAS's own numbers
 FEW = 16  # rows or columns of a thread
-SIZE, GEMM, N, M, K, LEFT, X, LDX, RIGHT, Y, LDY, OUT, LDO, ARGS = range(14)
+SIZE, GEMM, N, M, K, LEFT, X, LDX, RIGHT, Y, LDY, OUT, LDO, BIAS, ARGS = range(15)
+
+
+@numba.njit(error_model="numpy")
+def add_to_rows(out, bias, n, m, apart):  # type: ignore[no-untyped-def]
+    """out[i, :m] += bias for n rows that lie `apart`."""
+    rows, one = carray(out, (n - 1) * apart + m), carray(bias, m)
+    for i in range(n):
+        row = rows[i * apart : i * apart + m]
+        for j in range(m):
+            row[j] += one[j]
 
 
 @job
@@ -24,20 +34,26 @@ def part_of_product(args, part, parts):  # type: ignore[no-untyped-def]
     The other way where those are few.
     """
     a = carray(words_at(args), ARGS)
-    size, n, m, x, y, out = a[SIZE], a[N], a[M], a[X], a[Y], a[OUT]
+    size, n, m, x, y, out, bias = a[SIZE], a[N], a[M], a[X], a[Y], a[OUT], a[BIAS]
     if n >= FEW * parts if a[LEFT] == TRANSPOSED else m < FEW * parts:
         start, stop = n * part // parts, n * (part + 1) // parts
         x += size * start * (1 if a[LEFT] == TRANSPOSED else a[LDX])
         n, out = stop - start, out + size * start * a[LDO]
     else:
         start, stop = m * part // parts, m * (part + 1) // parts
-        m, y, out = stop - start, y + size * start * (a[LDY] if a[RIGHT] == TRANSPOSED else 1), out + size * start
-    if n and m:
-        gemm = a[GEMM]
-        if size == 4:
-            sgemm(gemm, a[LEFT], a[RIGHT], n, m, a[K], x, a[LDX], y, a[LDY], out, a[LDO])
-        else:
-            dgemm(gemm, a[LEFT], a[RIGHT], n, m, a[K], x, a[LDX], y, a[LDY], out, a[LDO])
+        y += size * start * (a[LDY] if a[RIGHT] == TRANSPOSED else 1)
+        m, out, bias = stop - start, out + size * start, bias + size * start if bias else 0
+    if not (n and m):
+        return
+    gemm = a[GEMM]
+    if size == 4:
+        sgemm(gemm, a[LEFT], a[RIGHT], n, m, a[K], x, a[LDX], y, a[LDY], out, a[LDO])
+        if bias:
+            add_to_rows(floats_at(out), floats_at(bias), n, m, a[LDO])
+    else:
+        dgemm(gemm, a[LEFT], a[RIGHT], n, m, a[K], x, a[LDX], y, a[LDY], out, a[LDO])
+        if bias:
+            add_to_rows(doubles_at(out), doubles_at(bias), n, m, a[LDO])
 
 
 @numba.njit(inline="always")
@@ -54,12 +70,13 @@ def layout(x):  # type: ignore[no-untyped-def]
 def _signature(number: Any) -> Any:
     whole = numba.types.int64
     given = numba.types.Array(number, 2, "A", readonly=True)
-    return numba.types.boolean(whole[::1], whole, whole, whole, given, given, number[:, ::1])
+    row = numba.types.Array(number, 1, "C", readonly=True)
+    return numba.types.boolean(whole[::1], whole, whole, whole, given, given, row, number[:, ::1])
 
 
 @kept(numba.njit, [_signature(numba.types.float32), _signature(numba.types.float64)], **OPTIONS)
-def multiply(board, parts, function, gemm, x, y, out):  # type: ignore[no-untyped-def]
-    """out = x @ y by the job, whether it could be: see `layout`."""
+def multiply(board, parts, function, gemm, x, y, bias, out):  # type: ignore[no-untyped-def]
+    """out = x @ y + bias by the job, whether it could be: see `layout`; an empty bias is none."""
     a = np.empty(ARGS, np.int64)
     a[SIZE], a[GEMM], a[N], a[M], a[K] = out.itemsize, gemm, x.shape[0], y.shape[1], x.shape[1]
     a[LEFT], a[LDX] = layout(x)
@@ -67,5 +84,6 @@ def multiply(board, parts, function, gemm, x, y, out):  # type: ignore[no-untype
     if not (a[LEFT] and a[RIGHT]):
         return False
     a[X], a[Y], a[OUT], a[LDO] = address(x), address(y), address(out), out.shape[1]
+    a[BIAS] = address(bias) if bias.size else 0
     share(board, parts, function, address(a))
     return True
