@@ -9,8 +9,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from adjoint.arrays.numpy.compiling import kernel
 from adjoint.arrays.numpy.exponential import exponential
-from adjoint.arrays.numpy.kernels import kernel
 from adjoint.arrays.numpy.threads import parts
 
 f32 = np.float32

@@ -15,8 +15,8 @@ import numba
 import numpy as np
 from numba import types
 
+from adjoint.arrays.numpy.compiling import kernel
 from adjoint.arrays.numpy.exponential import exponential
-from adjoint.arrays.numpy.kernels import kernel
 
 ROWS = 64  # of a tile
 PRODUCT = 1 << 18  # multiply-adds of a matrix product up to which OpenBLAS starts no threads of its own

@@ -19,6 +19,7 @@ from adjoint.arrays.numpy import threads
 from adjoint.arrays.numpy.atoms import add, address, call, exchange, pause, read, write
 from adjoint.arrays.numpy.compiling import OPTIONS, kept
 
+# Kernels of other files have `share` inside, and Numba keeps them as long as those files are the same: touch them too.
 LINE = 8  # words of a cache line: what two threads write lies in two of them
 TURN, REST, DONE, FUNCTION, ARGS, PLACES = 0, 1, LINE, 2 * LINE, 2 * LINE + 1, 3 * LINE  # words of the board
 AWAKE = 100_000  # looks at the board, about a millisecond, before a thread sleeps

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from adjoint.arrays.numpy.attention_kernels import largest
+from adjoint.arrays.numpy.compiling import kernel, summing
 from adjoint.arrays.numpy.exponential import exponential
-from adjoint.arrays.numpy.kernels import kernel, summing
 
 BLOCK = 4096  # entries that are summed in their own precision
 ZERO: Any = np.float32(0.0)  # of no dtype that another one would be widened to

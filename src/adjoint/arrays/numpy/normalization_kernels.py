@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel, summing
+from adjoint.arrays.numpy.compiling import kernel, summing
 
 BLOCK = 4096  # entries that are summed in their own precision
 ROWS = 128  # the same, of rows

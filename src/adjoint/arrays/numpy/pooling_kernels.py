@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.compiling import kernel
 
 Index = np.uint64  # unsigned: no index counts from the end
 

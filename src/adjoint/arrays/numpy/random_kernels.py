@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.compiling import kernel
 from adjoint.arrays.numpy.random import FIRST, SECOND
 
 u32 = np.uint32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.compiling import kernel
 
 
 @kernel

@@ -53,7 +53,7 @@ def contiguous(arrays: Any) -> bool:
 
 def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
     if large(arrays) and contiguous(arrays):
-        from adjoint.arrays.numpy.kernels import sgd
+        from adjoint.arrays.numpy.update_kernels import sgd
 
         sgd(arrays, grads, velocities, **how)
         return arrays, velocities
@@ -63,7 +63,7 @@ def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
 
 def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
     if large(arrays):
-        from adjoint.arrays.numpy.kernels import adam
+        from adjoint.arrays.numpy.update_kernels import adam
 
         if adam(arrays, grads, first, second, **how):
             return arrays, first, second

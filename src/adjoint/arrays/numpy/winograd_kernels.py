@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from adjoint.arrays.numpy.kernels import kernel
+from adjoint.arrays.numpy.compiling import kernel
 
 U = np.uint64  # an index that cannot be negative: one that could would be looked at, entry by entry
 

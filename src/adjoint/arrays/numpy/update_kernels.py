@@ -1,4 +1,4 @@
-"""Numba kernels for NumPy arrays: one pass over memory where NumPy takes several. Loaded when first needed."""
+"""Numba kernels of optimizer updates: one pass over memory where NumPy takes several."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from numba.np.numpy_support import carray
 
 from adjoint.arrays.numpy import mkl
 from adjoint.arrays.numpy.atoms import doubles_at, floats_at, numbers_of, words_at
-from adjoint.arrays.numpy.compiling import job, kernel, summing
+from adjoint.arrays.numpy.compiling import job, kernel
 from adjoint.arrays.numpy.crew import crew, perform
 from adjoint.arrays.numpy.threads import at_hand, rest
 
-__all__ = ["adam", "kernel", "sgd", "summing"]
 PIECE = 4096  # parameters of an array that one thread updates alone
 LINE = 16  # parameters that are not parted
 GRAIN = 1 << 20  # parameters from which waking another thread is repaid
