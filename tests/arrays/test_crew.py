@@ -1,5 +1,7 @@
 """Every part of a job is done once, by whomever; threads sleep, wake, and make room."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -65,8 +67,9 @@ def test_they_make_room_for_other_threads():
 
 def test_who_finds_it_busy_works_alone():
     crew, seen, own = Crew(2), np.zeros(16, np.int64), np.zeros(16, np.int64)
-    with crew._free:
-        crew.do(perform, count.address, own)
+    crew._board[crews.BUSY] = 1
+    crew.do(perform, count.address, own)
+    crew._board[crews.BUSY] = 0
     crew.do(perform, count.address, seen)
     assert own[:2].tolist() == [1, 0]
     assert own[8] == 1
@@ -89,3 +92,23 @@ def test_many_callers_at_once():
     for seen in given:
         assert seen[0] == 500
         assert seen[1] <= 500
+
+
+def test_a_process_may_end_right_after_a_job():
+    code = (
+        "import numpy as np, adjoint.arrays.numpy.gemm as gemm\n"
+        "from adjoint.arrays.numpy import threads\n"
+        "threads.at_hand = lambda: 3\n"
+        "x = np.ones((200, 200))\n"
+        "assert gemm.matmul(x, x)[0, 0] == 200.0"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_dismissed_threads_sleep():
+    crew, seen = Crew(3), np.zeros(16, np.int64)
+    crew.do(perform, count.address, seen)
+    crew.dismiss(10.0)
+    assert asleep(crew, 1)
+    assert asleep(crew, 2)

@@ -1,5 +1,6 @@
 """Products by MKL are NumPy's, in every layout, by a thread alone and by a crew."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -137,3 +138,17 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_a_forked_process_has_a_crew_of_its_own():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=60)
+
+
+def test_what_a_job_reads_lives_until_it_ends():
+    """Freed memory is overwritten at once here."""
+    code = (
+        "import numpy as np\n"
+        "from adjoint.arrays.numpy import gemm, threads\n"
+        "threads.at_hand = lambda: 2\n"
+        "x = np.random.default_rng(0).standard_normal((120, 120))\n"
+        "for _ in range(20):\n"
+        "    assert np.allclose(gemm.by_mkl(x, x, x[0].copy()), np.matmul(x, x) + x[0])"
+    )
+    tunables = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "GLIBC_TUNABLES": tunables})

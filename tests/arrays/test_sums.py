@@ -37,6 +37,15 @@ def test_sums_of_products(lead: tuple[int, ...], inner: int, dtype: str) -> None
     assert np.shares_memory(found, total)
 
 
+def test_a_bias_of_another_shape_is_broadcast_or_refused() -> None:
+    x, W, y, V = draw(1100, 5), draw(130, 5), draw(1100, 8), draw(130, 8)
+    plain = x @ W.T + y @ V.T
+    for bias in (np.array([2.0]), np.array(2.0), draw(1100, 130)):
+        close(xp.linear_sum(x, W, y, V, bias), plain + bias)
+    with pytest.raises(ValueError, match=r"131"):
+        xp.linear_sum(x, W, y, V, draw(131))
+
+
 def test_the_kernel_is_for_few_columns_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     kernel = sum_kernels.grow

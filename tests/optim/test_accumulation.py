@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -111,3 +113,29 @@ def test_under_jit_with_frozen_parts_and_without_batches() -> None:
     assert_same((value, grads), aj.value_and_grad(loss)(net, x, y), 10)
     with pytest.raises(ValueError, match="there is no batch"):
         aj.optim.accumulate(loss)(net, [])
+
+
+def test_accumulation_inside_of_accumulation_ends() -> None:
+    inner = aj.optim.accumulate(lambda w, x: aj.mean(aj.square(w * x)), workers=2)
+
+    def outer(w: Any, x: Any) -> Any:
+        inner(np.array(1.0), [(np.ones(2),), (np.ones(2),)])
+        return aj.mean(w * x)
+
+    value, gradient = aj.optim.accumulate(outer, workers=2)(np.array(2.0), [(np.ones(3),), (np.ones(3),)])
+    assert (value, gradient) == (2.0, 1.0)
+
+
+def test_a_process_forked_meanwhile_has_all_threads() -> None:
+    code = (
+        "import os\n"
+        "from adjoint.arrays.numpy import threads\n"
+        "get, set = threads.setting()\n"
+        "set(2)\n"
+        "with threads.single():\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        os._exit(0 if get() == 2 else 1)\n"
+        "    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

@@ -277,3 +277,30 @@ def test_counted_by_shapes_a_step_works_in_place(name: str, how: dict[str, Any])
     assert tally.flops > 96
     assert (tally.matmul_flops > 0) == (name == "Muon")
     assert tally.peak_bytes <= 16  # the count of steps
+
+
+@pytest.mark.parametrize("rule", [aj.optim.SGD, aj.optim.AdamW])
+def test_compiled_kernels_never_read_beyond_an_array(rule: type[Any]) -> None:
+    """Gradients and states of other shapes are broadcast, or refused, as in the composition."""
+    how = {"momentum": 0.9} if rule is aj.optim.SGD else {}
+    p = np.random.default_rng(0).standard_normal((200, 100))
+    one, all_of_it = (
+        rule([p.copy()], lr=0.1, **how).step([p.copy()], [g])[0][0] for g in (np.array(2.0), 0.0 * p + 2.0)
+    )
+    np.testing.assert_allclose(one, all_of_it, rtol=0, atol=1e-15)
+    for wrong in (p.T, p[:150]):
+        with pytest.raises((ValueError, aj.errors.ShapeError)):
+            rule([p.copy()], lr=0.1, **how).step([p.copy()], [wrong])
+
+
+def test_velocities_in_any_order_move() -> None:
+    p = np.random.default_rng(0).standard_normal((200, 100))
+    found = []
+    for order in "CF":
+        net, optimizer = [p.copy()], aj.optim.SGD([p], lr=0.1, momentum=0.9)
+        for name in optimizer.states:
+            optimizer.__dict__[name] = [np.zeros(p.shape, order=order)]
+        for _ in range(3):
+            net, optimizer = optimizer.step(net, [np.ones(p.shape)])
+        found.append(net[0])
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-15)

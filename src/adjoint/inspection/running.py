@@ -111,18 +111,21 @@ class Work:
 
     def _run_together(self, parts: list[Part], jobs: int, advance: Advance, count: bool) -> None:
         with single(), _scipy(parts), _polite(), ThreadPoolExecutor(jobs, "adjoint-inspect") as pool:
-            waiting: dict[Future[Any], Part] = {pool.submit(self._examine, x): x for x in parts}
+            waiting: dict[Future[Any], Part] = {}
             loaded = False
             try:
+                for part in parts:
+                    waiting[pool.submit(self._examine, part)] = part
                 if count:
                     self.cost = self.count()
                 while waiting:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        part = waiting.pop(future)
+                        part = waiting[future]
                         self._take(part, future.result(), advance)
                         if isinstance(part, Source) and part.name in self.unstored:
                             waiting[pool.submit(self._stored, part)] = part
                             loaded = loaded or load(part.matrix)
+                        del waiting[future]
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -132,16 +135,16 @@ class Work:
                 raise
 
     def _take(self, part: Part, found: Row | list[Circuit] | str, advance: Advance) -> None:
+        """Keep what was found of a part; again where it is told more, as a row with its errors."""
+        seen = part.name in self.rows or part.name in self.circuits
         if isinstance(found, Row):
-            if part.name in self.rows:  # now with its errors
-                self.rows[part.name] = found
-                return
             self.rows[part.name] = found
         elif isinstance(found, str):
             self.failed[circuits_of(part.name) if isinstance(part, Heads) else part.name] = found
         else:
             self.circuits[part.name] = found
-        advance(_cost(part))
+        if not seen:
+            advance(_cost(part))
 
     def _examine(self, part: Part) -> Row | list[Circuit] | str:
         """The row of a weight or the circuits of an attention, or why there are none."""
@@ -222,15 +225,26 @@ def _nbytes(source: Source) -> int:
     return m * n * source.numbers.itemsize
 
 
+_counting = threading.Lock()
+_guests, _interval = 0, 0.005
+
+
 @contextmanager
 def _polite() -> Iterator[None]:
     """Threads give each other the interpreter sooner: one that loads Numba would keep another from its next product."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, 1e-4))
+    global _guests, _interval
+    with _counting:
+        if not _guests:
+            _interval = sys.getswitchinterval()
+        _guests += 1
+        sys.setswitchinterval(min(_interval, 1e-4))
     try:
         yield
     finally:
-        sys.setswitchinterval(before)
+        with _counting:
+            _guests -= 1
+            if not _guests:
+                sys.setswitchinterval(_interval)
 
 
 def _scipy(parts: list[Part]) -> AbstractContextManager[Any]:

@@ -41,7 +41,8 @@ def kept(new: LinearMap, *sources: LinearMap) -> LinearMap:
 
 def added(total: Any, v: Any) -> Any:
     """total + v; in the memory of `total`, to which nothing else refers, where both are NumPy's arrays of one kind."""
-    if type(v) is type(total) is np.ndarray and v.dtype == total.dtype and v.shape == total.shape:
+    alike = type(v) is type(total) is np.ndarray and v.dtype == total.dtype and v.shape == total.shape
+    if alike and total.flags.writeable:
         total += v
         return total
     return total + v

@@ -7,9 +7,12 @@ has begun, so that nothing waits for one that is late.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import numba
@@ -21,7 +24,7 @@ from adjoint.arrays.numpy.compiling import OPTIONS, kept
 
 # Kernels of other files have `share` inside, and Numba keeps them as long as those files are the same: touch them too.
 LINE = 8  # words of a cache line: what two threads write lies in two of them
-TURN, REST, DONE, FUNCTION, ARGS, PLACES = 0, 1, LINE, 2 * LINE, 2 * LINE + 1, 3 * LINE  # words of the board
+TURN, REST, DONE, FUNCTION, ARGS, BUSY, PLACES = 0, 1, LINE, 2 * LINE, 2 * LINE + 1, 3 * LINE, 4 * LINE  # of the board
 AWAKE = 100_000  # looks at the board, about a millisecond, before a thread sleeps
 
 
@@ -54,8 +57,8 @@ def stay(board, me, parts, last):  # type: ignore[no-untyped-def]
 
 @kept(numba.njit, "void(int64[::1], int64, int64, int64)", **OPTIONS)
 def share(board, parts, function, args):  # type: ignore[no-untyped-def]
-    """Do a job together with the others; alone where there are none."""
-    if parts == 1:
+    """Do a job together with the others; alone where there are none, or another thread has them."""
+    if parts == 1 or not exchange(board, BUSY, 0, 1):
         call(function, args, 0, 1)
         return
     write(board, FUNCTION, function)
@@ -66,6 +69,7 @@ def share(board, parts, function, args):  # type: ignore[no-untyped-def]
     work(board, 0, parts, turn)
     while read(board, DONE) < parts:
         pause()
+    write(board, BUSY, 0)
 
 
 @kept(numba.njit, "void(int64[::1], int64, int64, int64[::1])", **OPTIONS)
@@ -89,38 +93,41 @@ class Crew:
     [1, 2]
     """
 
-    __slots__ = ("_board", "_free", "_others", "_wake", "_words", "parts")
+    __slots__ = ("_board", "_others", "_wake", "_words", "parts")
 
     def __init__(self, parts: int) -> None:
         self.parts = parts
         self._board = np.zeros(PLACES + 2 * LINE * parts, np.int64)
         self._words: Any = self._board.data  # from Python faster than the array
         self._others = [(me, PLACES + 2 * LINE * me + LINE) for me in range(1, parts)]
-        self._free = threading.Lock()
         threads.restless.append(self.rest)
+        atexit.register(self.dismiss)
         self._wake = [threading.Lock() for _ in range(parts)]  # held while its thread has no reason to wake
         for me in range(1, parts):
             self._wake[me].acquire()
             threading.Thread(target=self._serve, args=(me,), name=f"adjoint-crew-{me}", daemon=True).start()
 
     def do(self, run: Any, *args: Any) -> Any:
-        """run(board, parts, *args), which is to call `share`; alone where another thread has the crew."""
-        if self.parts == 1 or not self._free.acquire(False):
-            return run(self._board, 1, *args)
-        try:
-            words = self._words
-            words[REST] = 0
-            for me, asleep in self._others:
-                if words[asleep]:
-                    words[asleep] = 0
+        """run(board, parts, *args), which is to call `share`."""
+        words = self._words
+        words[REST] = 0
+        for me, asleep in self._others:
+            if words[asleep]:
+                words[asleep] = 0
+                with suppress(RuntimeError):  # another thread has just woken it
                     self._wake[me].release()
-            return run(self._board, self.parts, *args)
-        finally:
-            self._free.release()
+        return run(self._board, self.parts, *args)
 
     def rest(self) -> None:
         """Let the others sleep: work of another kind is going to need the cores."""
         self._words[REST] = 1
+
+    def dismiss(self, seconds: float = 0.02) -> None:
+        """Let the others sleep and wait until they do: compiled code must not run while Python takes itself down."""
+        self.rest()
+        end = time.monotonic() + seconds
+        while not all(self._words[asleep] for _, asleep in self._others) and time.monotonic() < end:
+            time.sleep(1e-4)
 
     def _serve(self, me: int) -> None:
         last = 0

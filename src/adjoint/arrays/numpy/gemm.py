@@ -31,7 +31,7 @@ def by_mkl(x: Any, y: Any, bias: Any = None) -> Any:
     if x.ndim == 2 and y.ndim == 2 and kind is y.dtype and (kind is FLOAT or kind is DOUBLE):
         (n, k), (inner, m) = x.shape, y.shape
         size, alone = n * k * m, own.share
-        large = size >= (ALONE if alone else QUIET)
+        large = size >= (ALONE if alone else QUIET) and (alone or size < SHARED or threads.blas() is not None)
         if large and k == inner and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
             parts = 1 if alone or size < SHARED else threads.at_hand()
             out = empty((n, m), kind)

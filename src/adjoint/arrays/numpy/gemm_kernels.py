@@ -10,9 +10,10 @@ from numba.np.numpy_support import carray
 
 from adjoint.arrays.numpy.atoms import address, dgemm, doubles_at, floats_at, sgemm, words_at
 from adjoint.arrays.numpy.compiling import OPTIONS, job, kept
-from adjoint.arrays.numpy.crew import share
+from adjoint.arrays.numpy.crew import perform
 
 PLAIN, TRANSPOSED = 111, 112  # CBLAS's own numbers
+LONGEST = (1 << 31) - 1  # that MKL's whole numbers hold
 FEW = 16  # rows or columns of a thread
 SIZE, GEMM, N, M, K, LEFT, X, LDX, RIGHT, Y, LDY, OUT, LDO, BIAS, ARGS = range(15)
 
@@ -60,6 +61,8 @@ def part_of_product(args, part, parts):  # type: ignore[no-untyped-def]
 def layout(x):  # type: ignore[no-untyped-def]
     """How CBLAS is told where a matrix's numbers lie; 0 where neither rows nor columns are in one piece."""
     (n, m), (down, along), size = x.shape, x.strides, x.itemsize
+    if max(n, m, down // size, along // size) > LONGEST:
+        return 0, 0
     if along == size and down >= m * size and down % size == 0:
         return PLAIN, down // size
     if down == size and along >= n * size and along % size == 0:
@@ -85,5 +88,5 @@ def multiply(board, parts, function, gemm, x, y, bias, out):  # type: ignore[no-
         return False
     a[X], a[Y], a[OUT], a[LDO] = address(x), address(y), address(out), out.shape[1]
     a[BIAS] = address(bias) if bias.size else 0
-    share(board, parts, function, address(a))
+    perform(board, parts, function, a)  # who is called keeps nothing: `a` is to live until all have read it
     return True

@@ -20,7 +20,17 @@ def library(prefix: str = sys.prefix) -> Path | None:
     """Where pip puts MKL; None where it is not, or not to be used."""
     if sys.platform != "linux" or os.environ.get("ADJOINT_BLAS") == "default" or not intel():
         return None
-    return next(iter(sorted(Path(prefix, "lib").glob("libmkl_rt.so*"))), None)
+    found = next(iter(sorted(Path(prefix, "lib").glob("libmkl_rt.so*"))), None)
+    return None if found and in_use(found) else found
+
+
+def in_use(path: Path) -> bool:
+    """Whether the library is loaded already: then it is NumPy's own, whose threads are not to be taken away."""
+    try:
+        ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return False
+    return True
 
 
 def intel(path: str = "/proc/cpuinfo") -> bool:

@@ -30,7 +30,8 @@ def linear_added(total: Any, x: Any, weight: Any) -> Any:
 def _grown(z: Any, x: Any, weight: Any, bias: Any) -> Any:
     """z + x Wᵀ + b in z's memory."""
     m, inner = weight.shape
-    fits = z.size >= COMPILED and 0 < inner <= NARROW and z.dtype.char in "fd" and z.flags.c_contiguous
+    fits = bias is None or bias.shape == (m,)
+    fits = fits and z.size >= COMPILED and 0 < inner <= NARROW and z.dtype.char in "fd" and z.flags.c_contiguous
     if not (fits and x.size and type(z) is type(x) is np.ndarray):
         if bias is not None:
             z += bias

@@ -92,19 +92,35 @@ def single() -> Iterator[int]:
     """One thread for each call of BLAS inside; gives the number that it had, which is how many parts to make."""
     global _users, _before
     get, set = setting()
-    with _lock:
-        if not _users:
-            _before = get()
+    mine = False
+    try:
+        with _lock:
+            if not _users:
+                _before = get()
+            _users += 1
+            mine = True
             if _before > 1:
                 set(1)
-        _users += 1
-    try:
         yield _before
     finally:
-        with _lock:
-            _users -= 1
-            if not _users and _before > 1:
-                set(_before)
+        if mine:
+            with _lock:
+                _users -= 1
+                if not _users and _before > 1:
+                    set(_before)
+
+
+def _forked() -> None:
+    """A forked process has none of its parent's threads, nor what these had taken."""
+    global _users, _lock
+    _lock = threading.Lock()
+    if _users and _before > 1:
+        setting()[1](_before)
+    _users = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def shared(work: Callable[[int, int], Any], n: int) -> list[Any]:
@@ -119,7 +135,11 @@ def shared(work: Callable[[int, int], Any], n: int) -> list[Any]:
         count = max(1, min(threads, n))
         ends = [n * i // count for i in range(count + 1)]
         others = [pool(count - 1).submit(work, ends[i], ends[i + 1]) for i in range(1, count)]
-        return [work(0, ends[1]), *(x.result() for x in others)]
+        try:
+            first = work(0, ends[1])
+        finally:
+            wait(others)
+    return [first, *[x.result() for x in others]]
 
 
 def together(works: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -128,6 +148,8 @@ def together(works: Sequence[Callable[[], Any]]) -> list[Any]:
     >>> together([lambda: 1, lambda: 2])
     [1, 2]
     """
+    if alone():
+        return [work() for work in works]
     with single():
         others = [pool(len(works) - 1).submit(_alone, work) for work in works[1:]]
         try:
@@ -153,6 +175,9 @@ def parts(work: Callable[[int, int], Any], n: int, grain: int) -> None:
         return
     ends = [n * i // count for i in range(count + 1)]
     others = [pool(count - 1).submit(work, ends[i], ends[i + 1]) for i in range(1, count)]
-    work(0, ends[1])
+    try:
+        work(0, ends[1])
+    finally:
+        wait(others)
     for x in others:
         x.result()

@@ -109,14 +109,14 @@ def adam(
     params: Arrays, grads: Arrays, first: Arrays, second: Arrays, *, t: Any, lr: Any, betas: tuple[float, float],
     eps: float, weight_decay: float, decoupled: bool,
 ) -> bool:  # fmt: skip
-    """`adam_update` in place; False, and nothing done, where an array is not in one piece, a float or a double."""
+    """`adam_update` in place; False, and nothing done, where shapes differ or an array is in pieces or no float."""
     words: dict[Any, list[int]] = {kind: [0, 0] for kind, _, _ in ADAM}
     grads = list(grads)
     for k, (p, g, m, v) in enumerate(zip(params, grads, first, second, strict=True)):
         kind = p.dtype
         if not (type(p) is type(m) is type(v) is np.ndarray and kind in words and m.dtype is kind and v.dtype is kind):
             return False
-        if not (p.flags.carray and m.flags.carray and v.flags.carray):
+        if not (p.flags.carray and m.flags.carray and v.flags.carray and p.shape == m.shape == v.shape == g.shape):
             return False
         if not (type(g) is np.ndarray and g.dtype is kind and g.flags.c_contiguous and g.flags.aligned):
             grads[k] = g = np.require(g, kind, ["C", "A"])

@@ -46,13 +46,17 @@ def large(arrays: Any) -> bool:
     return bool(sum([x.size for x in arrays]) >= COMPILED)
 
 
-def contiguous(arrays: Any) -> bool:
-    """Whether all are in one piece, may be written, and are floats or doubles."""
-    return all(type(x) is ndarray and x.flags.carray and x.dtype in KINDS for x in arrays)
+def contiguous(arrays: Any, grads: Any, *states: Any) -> bool:
+    """Whether arrays and states are in one piece, may be written, are floats or doubles, and have the grads' shapes."""
+    for x, g, *others in zip(arrays, grads, *states, strict=True):
+        for y in (x, *others):
+            if not (type(y) is ndarray and y.flags.carray and y.dtype in KINDS and y.shape == g.shape):
+                return False
+    return True
 
 
 def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
-    if large(arrays) and contiguous(arrays):
+    if large(arrays) and contiguous(arrays, grads, *([] if velocities is None else [velocities])):
         from adjoint.arrays.numpy.update_kernels import sgd
 
         sgd(arrays, grads, velocities, **how)

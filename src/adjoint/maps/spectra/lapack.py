@@ -105,8 +105,8 @@ def eigenvalues(matrix: np.ndarray) -> np.ndarray:
     """
     n = len(matrix)
     values, beside, tau, best = np.empty(n), np.empty(max(1, n - 1)), np.empty(max(1, n - 1)), np.empty(1)
-    matrix, told = np.ascontiguousarray(matrix), _number()
-    if n >= BANDED and mkl.path is not None:
+    matrix, told = np.ascontiguousarray(matrix), ctypes.c_int64()
+    if n >= BANDED and mkl.path is not None and hasattr(mkl.loaded(), "dsyevd_2stage_"):
         return converged(by_a_band(matrix, values, told), told)
     reduce = routine("cython_lapack", "dsytrd", 10)
 
