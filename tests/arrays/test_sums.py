@@ -103,3 +103,13 @@ def test_gradients_of_sums_and_their_own(f: Any) -> None:
     np.testing.assert_allclose(aj.hvp(f, x, v), slope, rtol=1e-5, atol=1e-6)
     _, pullback = aj.vjp(f, x)
     np.testing.assert_array_equal(pullback(np.array(1.0))[0], pullback(np.array(1.0))[0])
+
+
+def test_second_derivatives_through_sums_of_cotangents() -> None:
+    """Cotangents that are traced themselves meet in one place."""
+    W, V, U, x = draw(60, 40), draw(60, 40), draw(60, 40), draw(40)
+    f = lambda x: aj.sum(aj.tanh(aj.linear(x, W)) * aj.tanh(aj.linear(x, V)) + aj.tanh(aj.linear(x, U)))  # noqa: E731
+    v, h = draw(40, 1)[:, 0], 1e-5
+    expected = (aj.grad(f)(x + h * v) - aj.grad(f)(x - h * v)) / (2 * h)
+    np.testing.assert_allclose(aj.hvp(f, x, v), expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+    np.testing.assert_allclose(aj.grad(lambda x: aj.grad(f)(x) @ v)(x), aj.hvp(f, x, v), rtol=0, atol=1e-11)
