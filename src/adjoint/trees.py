@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import optree
+from numpy import ndarray
 
 from adjoint.arrays.dispatch import is_array, is_floating
 
@@ -123,6 +124,8 @@ class Structure:
 
 def differentiable(x: Any) -> bool:
     """Whether x is an array of floating numbers, or a Python float."""
+    if type(x) is ndarray and x.dtype.kind == "f":  # nearly always, and in every step for every parameter
+        return True
     if is_array(x):
         return is_floating(x.dtype)
     return isinstance(x, float)
