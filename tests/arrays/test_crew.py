@@ -7,16 +7,13 @@ import time
 
 import numpy as np
 import pytest
+from numba import carray
 
-numba = pytest.importorskip("numba")
-
-from numba import carray  # noqa: E402
-
-from adjoint.arrays.numpy import crew as crews  # noqa: E402
-from adjoint.arrays.numpy import threads  # noqa: E402
-from adjoint.arrays.numpy.atoms import add, words_at  # noqa: E402
-from adjoint.arrays.numpy.compiling import job  # noqa: E402
-from adjoint.arrays.numpy.crew import Crew, perform  # noqa: E402
+from adjoint.arrays.numpy import crew as crews
+from adjoint.arrays.numpy import threads
+from adjoint.arrays.numpy.atoms import add, words_at
+from adjoint.arrays.numpy.compiling import job
+from adjoint.arrays.numpy.crew import Crew, perform
 
 
 @job

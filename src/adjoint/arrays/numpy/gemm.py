@@ -20,9 +20,8 @@ ALONE = 1 << 15  # multiply-adds from which a thread with a core to itself is re
 QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
 SHARED = 1 << 20  # from which a crew is repaid
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
-
-
 NO_BIAS = {kind: empty(0, kind) for kind in (FLOAT, DOUBLE)}
+own = threads.own
 
 
 def by_mkl(x: Any, y: Any, bias: Any = None) -> Any:
@@ -57,9 +56,6 @@ def plus(out: Any, bias: Any) -> Any:
         return out + bias
     out += bias
     return out
-
-
-own = threads.own
 
 
 @functools.cache
