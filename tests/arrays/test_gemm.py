@@ -1,4 +1,4 @@
-"""Products by MKL are NumPy's, in every layout, by a thread alone and by a crew."""
+"""Products by tiles and by MKL are NumPy's, in every layout, by a thread alone and by a crew."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from adjoint.arrays.numpy import gemm, mkl, threads
+from adjoint.arrays.numpy import amx, gemm, mkl, threads
 
 LAYOUTS = {
     "rows": lambda x: x,
@@ -21,7 +21,7 @@ LAYOUTS = {
     "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), x.dtype, x.size, 1).reshape(x.shape),
 }
 COUNTS = (1, 2, 3, 5)
-pytestmark = pytest.mark.skipif(mkl.path is None, reason="MKL is not installed, or the processor is not Intel's")
+pytestmark = pytest.mark.skipif(mkl.path is None and not amx.here, reason="neither MKL nor AMX is at hand")
 
 
 def alone(work):
@@ -31,11 +31,11 @@ def alone(work):
 def by(count, monkeypatch):
     """gemm's product of so many threads, whatever the machine has."""
     if count == 1:
-        return lambda *given: alone(lambda: gemm.by_mkl(*given))
+        return lambda *given: alone(lambda: gemm.product(*given))
     monkeypatch.setattr(threads, "at_hand", lambda: count)
     monkeypatch.setattr(gemm, "SHARED", gemm.ALONE)
     monkeypatch.setattr(gemm, "QUIET", gemm.ALONE)
-    return gemm.by_mkl
+    return gemm.product
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -96,11 +96,11 @@ def test_fewer_columns_than_threads(monkeypatch):
 
 def test_small_products_are_numpys_and_middle_ones_are_not_shared(monkeypatch):
     asked = []
-    monkeypatch.setattr(gemm, "way", lambda parts, kind: asked.append(parts) or (lambda x, y, bias, out: False))
+    monkeypatch.setattr(gemm, "ways", lambda parts, kind, tiled: asked.append(parts) or ())
     monkeypatch.setattr(threads, "at_hand", lambda: 2)
     for n in (60, 80, 110):
         x = np.ones((n, n))
-        np.testing.assert_array_equal(gemm.by_mkl(x, x), x @ x)
+        np.testing.assert_array_equal(gemm.product(x, x), x @ x)
     assert asked == [1, 2]
 
 
@@ -128,10 +128,10 @@ import numpy as np
 from adjoint.arrays.numpy import gemm, threads
 gemm.SHARED, gemm.QUIET, threads.at_hand = gemm.ALONE, gemm.ALONE, lambda: 2
 x = np.random.default_rng(4).standard_normal((60, 60))
-expected = gemm.by_mkl(x, x)
+expected = gemm.product(x, x)
 child = os.fork()
 if not child:
-    os._exit(0 if np.array_equal(gemm.by_mkl(x, x), expected) else 1)
+    os._exit(0 if np.array_equal(gemm.product(x, x), expected) else 1)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
@@ -148,7 +148,7 @@ def test_what_a_job_reads_lives_until_it_ends():
         "threads.at_hand = lambda: 2\n"
         "x = np.random.default_rng(0).standard_normal((120, 120))\n"
         "for _ in range(20):\n"
-        "    assert np.allclose(gemm.by_mkl(x, x, x[0].copy()), np.matmul(x, x) + x[0])"
+        "    assert np.allclose(gemm.product(x, x, x[0].copy()), np.matmul(x, x) + x[0])"
     )
     tunables = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "GLIBC_TUNABLES": tunables})

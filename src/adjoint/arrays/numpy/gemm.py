@@ -1,4 +1,4 @@
-"""matmul on NumPy, where MKL is at hand: its products of two matrices, shared by a crew.
+"""matmul on NumPy: products of two matrices by the tiles of AMX or by MKL, where they are at hand, shared by a crew.
 
 Each thread of the crew has rows of the weight to itself, the columns of x Wᵀ and the rows of gᵀ x: in its core's cache
 it finds them again at the next step. A thread that has a core to itself multiplies alone.
@@ -14,18 +14,21 @@ from typing import Any
 from numpy import dtype, empty, ndarray
 from numpy import matmul as numpys
 
-from adjoint.arrays.numpy import mkl, threads
+from adjoint.arrays.numpy import amx, mkl, threads
 
 ALONE = 1 << 15  # multiply-adds from which a thread with a core to itself is repaid the way to MKL
+TILED = 1 << 19  # from which the parts of bfloat16 are repaid
 QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
 SHARED = 1 << 20  # from which a crew is repaid
+NARROW = 32  # rows and columns that tiles have at once
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 NO_BIAS = {kind: empty(0, kind) for kind in (FLOAT, DOUBLE)}
 own = threads.own
+Way = Callable[[Any, Any, Any, Any], bool]
 
 
-def by_mkl(x: Any, y: Any, bias: Any = None) -> Any:
-    """x @ y + bias of NumPy arrays, the product MKL's where that is faster."""
+def product(x: Any, y: Any, bias: Any = None) -> Any:
+    """x @ y + bias of NumPy arrays, the product by the way that is fastest for its size."""
     kind = x.dtype
     if x.ndim == 2 and y.ndim == 2 and kind is y.dtype and (kind is FLOAT or kind is DOUBLE):
         (n, k), (inner, m) = x.shape, y.shape
@@ -33,12 +36,14 @@ def by_mkl(x: Any, y: Any, bias: Any = None) -> Any:
         large = size >= (ALONE if alone else QUIET) and (alone or size < SHARED or threads.blas() is not None)
         if large and k == inner and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
             parts = 1 if alone or size < SHARED else threads.at_hand()
+            tiled = kind is FLOAT and size >= TILED and min(n, m) >= NARROW
             out = empty((n, m), kind)
             row = NO_BIAS[kind]
             if type(bias) is ndarray and bias.dtype is kind and bias.shape == (m,):
                 row = bias if bias.flags.c_contiguous and bias.flags.aligned else row
-            if way(parts, kind)(x, y, row, out):
-                return out if row is bias or bias is None else plus(out, bias)
+            for way in ways(parts, kind, tiled):
+                if way(x, y, row, out):
+                    return out if row is bias or bias is None else plus(out, bias)
     elif x.size >= QUIET:
         threads.rest()
     return plain(x, y, bias)
@@ -59,17 +64,50 @@ def plus(out: Any, bias: Any) -> Any:
 
 
 @functools.cache
-def way(parts: int, kind: Any) -> Callable[[Any, Any, Any, Any], bool]:
-    """How so many threads make out = x @ y + bias; tells whether they did: not in a layout that BLAS does not take."""
-    from adjoint.arrays.numpy.crew import crew
-    from adjoint.arrays.numpy.gemm_kernels import multiply, part_of_product
+def ways(parts: int, kind: Any, tiled: bool) -> tuple[Way, ...]:
+    """How so many threads make out = x @ y + bias, the fastest first; each tells whether it did.
 
-    place = mkl.place("cblas_sgemm" if kind is FLOAT else "cblas_dgemm")
-    return functools.partial(crew(parts).do, multiply, part_of_product.address, place)
+    None does in a layout that BLAS does not take, tiles do not where a number of the result is not finite.
+    """
+    from adjoint.arrays.numpy.crew import crew
+
+    found: list[Way] = []
+    if tiled and amx.here:
+        from adjoint.arrays.numpy.tiles import compiled_for
+
+        if compiled_for():
+            found.append(by_tiles(parts, crew(parts)))
+    if mkl.path is not None:
+        from adjoint.arrays.numpy.gemm_kernels import multiply, part_of_product
+
+        place = mkl.place("cblas_sgemm" if kind is FLOAT else "cblas_dgemm")
+        found.append(functools.partial(crew(parts).do, multiply, part_of_product.address, place))
+    return tuple(found)
+
+
+def by_tiles(parts: int, crew: Any) -> Way:
+    """How a crew of so many threads makes out = x @ y + bias by tiles."""
+    from adjoint.arrays.numpy.tile_kernels import FORM, multiply_in_tiles, tiles_of_product
+
+    def way(x: Any, y: Any, bias: Any, out: Any) -> bool:
+        return bool(do(multiply_in_tiles, job, FORM, room(parts), x, y, bias, out))
+
+    do, job = crew.do, tiles_of_product.address
+    return way
+
+
+def room(parts: int) -> Any:
+    """This thread's place for panels of so many threads; large enough that the system gives it large pages."""
+    if own.room is None or own.parts < parts:
+        from adjoint.arrays.numpy.tile_kernels import PAGE, ROOM
+
+        whole = empty(max(parts * ROOM + PAGE, 4 << 20), "uint8")
+        own.room, own.parts = whole[-whole.ctypes.data % PAGE :], parts
+    return own.room
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=way.cache_clear)  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=ways.cache_clear)  # a forked process has none of its parent's threads
 
-matmul = numpys if mkl.path is None else by_mkl
-affine = plain if mkl.path is None else by_mkl
+matmul = product if amx.here or mkl.path is not None else numpys
+affine = product if amx.here or mkl.path is not None else plain

@@ -17,6 +17,8 @@ _before = 1
 
 class _Own(threading.local):
     share = False  # whether a thread has its share of the work already, and is not to share it again
+    room: Any = None  # its place for the panels of a product, and for how many threads that is
+    parts = 0
 
 
 own = _Own()
