@@ -17,10 +17,10 @@ from numpy import matmul as numpys
 from adjoint.arrays.numpy import amx, mkl, threads
 
 ALONE = 1 << 15  # multiply-adds from which a thread with a core to itself is repaid the way to MKL
-TILED = 1 << 19  # from which the parts of bfloat16 are repaid
+TILED = 1 << 21  # of a thread, from which the parts of bfloat16 are repaid
 QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
 SHARED = 1 << 20  # from which a crew is repaid
-NARROW = 32  # rows and columns that tiles have at once
+LEAST = 32, 64, 64  # rows, numbers along the sum and columns from which they are
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 NO_BIAS = {kind: empty(0, kind) for kind in (FLOAT, DOUBLE)}
 own = threads.own
@@ -36,7 +36,7 @@ def product(x: Any, y: Any, bias: Any = None) -> Any:
         large = size >= (ALONE if alone else QUIET) and (alone or size < SHARED or threads.blas() is not None)
         if large and k == inner and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
             parts = 1 if alone or size < SHARED else threads.at_hand()
-            tiled = kind is FLOAT and size >= TILED and min(n, m) >= NARROW
+            tiled = kind is FLOAT and size >= TILED * parts and n >= LEAST[0] and k >= LEAST[1] and m >= LEAST[2]
             out = empty((n, m), kind)
             row = NO_BIAS[kind]
             if type(bias) is ndarray and bias.dtype is kind and bias.shape == (m,):

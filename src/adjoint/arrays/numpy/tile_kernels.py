@@ -39,6 +39,7 @@ FORM = np.zeros(
 )  # what a thread tells its processor: all eight tiles have 16 rows of 64 bytes; then no bias
 FORM[0], FORM[16:32:2], FORM[48:56] = 1, 64, 16
 NOT_FINITE = 0x7F800000
+MANY = 2
 N, M, K, X, LDX, LEFT, Y, LDY, RIGHT, OUT, LDO, BIAS, SETTING, PLACE, BAD, ARGS = range(16)
 
 
@@ -155,12 +156,15 @@ def cut(n, part, parts):  # type: ignore[no-untyped-def]
 
 @job
 def tiles_of_product(args, part, parts):  # type: ignore[no-untyped-def]
-    """Rows of the result where the left matrix is a transpose, else columns: where a weight's own rows are."""
+    """Rows of the result where the left matrix is a transpose, else columns: where a weight's own rows are.
+
+    Rows, too, where they are many more than columns: then panels of x, not of y, are what takes time.
+    """
     a = carray(words_at(args), ARGS)
     n, m, k, x, y, out, ldo, bias = a[N], a[M], a[K], a[X], a[Y], a[OUT], a[LDO], a[BIAS]
     ldx, ldy, across, down = a[LDX], a[LDY], a[LEFT] == PLAIN, a[RIGHT] == TRANSPOSED
     top, bottom, start, stop = 0, n, 0, m
-    if n >= SIDE * parts if a[LEFT] == TRANSPOSED else m < SIDE * parts:
+    if (a[LEFT] == TRANSPOSED or n > MANY * m) and n >= SIDE * parts or m < SIDE * parts:
         top, bottom = cut(n, part, parts), cut(n, part + 1, parts)
     else:
         start, stop = cut(m, part, parts), cut(m, part + 1, parts)
