@@ -164,7 +164,7 @@ def tiles_of_product(args, part, parts):  # type: ignore[no-untyped-def]
     n, m, k, x, y, out, ldo, bias = a[N], a[M], a[K], a[X], a[Y], a[OUT], a[LDO], a[BIAS]
     ldx, ldy, across, down = a[LDX], a[LDY], a[LEFT] == PLAIN, a[RIGHT] == TRANSPOSED
     top, bottom, start, stop = 0, n, 0, m
-    if (a[LEFT] == TRANSPOSED or n > MANY * m) and n >= SIDE * parts or m < SIDE * parts:
+    if ((a[LEFT] == TRANSPOSED or n > MANY * m) and n >= SIDE * parts) or m < SIDE * parts:
         top, bottom = cut(n, part, parts), cut(n, part + 1, parts)
     else:
         start, stop = cut(m, part, parts), cut(m, part + 1, parts)
