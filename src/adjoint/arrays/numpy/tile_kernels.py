@@ -17,7 +17,7 @@ import numpy as np
 from numba.np.numpy_support import carray
 
 from adjoint.arrays.numpy import tiles
-from adjoint.arrays.numpy.atoms import address, floats_at, ints_at, words_at
+from adjoint.arrays.numpy.atoms import address, words_at
 from adjoint.arrays.numpy.compiling import OPTIONS, job, kept
 from adjoint.arrays.numpy.crew import perform
 from adjoint.arrays.numpy.gemm_kernels import PLAIN, TRANSPOSED, layout
@@ -49,43 +49,28 @@ def place(x, apart, along, i, k):  # type: ignore[no-untyped-def]
     return x + i * apart + 4 * k if along else x + k * apart + 4 * i
 
 
-@numba.njit(inline="always")
-def part_of_block(x, apart, rows, lanes, out):  # type: ignore[no-untyped-def]
-    """16×16 numbers, zeros where there are none."""
-    if rows < 16 or lanes < 16:
-        block = carray(floats_at(out), 256)
-        block[:] = np.float32(0)
-        given = carray(floats_at(x), (max(rows, 1) - 1) * (apart // 4) + max(lanes, 0))
-        for i in range(rows):
-            for j in range(lanes):
-                block[16 * i + j] = given[i * (apart // 4) + j]
-    else:
-        for i in range(16):
-            move(x + i * apart, out + 64 * i)
-
-
 @numba.njit(error_model="numpy")
 def block(x, apart, along, turned, rows, deep, out, room):  # type: ignore[no-untyped-def]
     """Three tiles of 16 rows and 32 numbers along the sum, or as many of both as there are.
 
     A tile's rows are rows of x, its columns numbers along the sum; or, in y, the other way.
     """
-    other = x + (64 if along else 16 * apart)  # the second half of the sum
-    if rows < 16 or deep < 32:
-        first, second = min(deep, 16), deep - 16
-        if along:
-            part_of_block(x, apart, rows, first, room)
-            part_of_block(other, apart, rows, second, room + TILE)
-        else:
-            part_of_block(x, apart, first, rows, room)
-            part_of_block(other, apart, second, rows, room + TILE)
-        x, other, apart = room, room + TILE, 64
-    if turned:
-        turn(x, apart, room)
-        turn(other, apart, room + TILE)
-        x, other, apart = room, room + TILE, 64
+    first, second, step = x, x + (64 if along else 16 * apart), apart
+    some = rows < 16 or deep < 32
+    if some or turned:
+        for half in range(2):
+            start, to, step = second if half else first, room + TILE * half, apart
+            if some:
+                there = min(16, deep - 16 * half)
+                down, lanes = (rows, there) if along else (there, rows)
+                for i in range(16):
+                    move(start + i * apart, lanes if i < down else 0, to + 64 * i)
+                start, step = to, 64
+            if turned:
+                turn(start, step, to)
+        first, second, step = room, room + TILE, 64
     for i in range(16):
-        split(x + i * apart, other + i * apart, out + 64 * i)
+        split(first + i * step, second + i * step, out + 64 * i)
 
 
 @numba.njit(error_model="numpy")
@@ -136,16 +121,7 @@ def multiply_panels(x, y, groups, out):  # type: ignore[no-untyped-def]
 def settle(found, rows, columns, bias, first, out, apart):  # type: ignore[no-untyped-def]
     """out = found + bias, or += found if it is not the first; whether all numbers are finite."""
     y, step = (bias, 0) if first else (out, apart)
-    if columns == SIDE:
-        return add_rows(found, y, step, out, apart, rows) < NOT_FINITE
-    worst = np.int32(0)
-    for i in range(rows):
-        one, other = carray(floats_at(found + 128 * i), columns), carray(floats_at(y + step * i), columns)
-        to, bits = carray(floats_at(out + apart * i), columns), carray(ints_at(out + apart * i), columns)
-        for j in range(columns):
-            to[j] = one[j] + other[j]
-            worst = max(worst, bits[j] & np.int32(0x7FFFFFFF))
-    return worst < NOT_FINITE
+    return add_rows(found, y, step, out, apart, rows, columns) < NOT_FINITE
 
 
 @numba.njit(inline="always")

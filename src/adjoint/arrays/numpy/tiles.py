@@ -23,6 +23,7 @@ BYTE, INT, FLOAT = ir.IntType(8), ir.IntType(32), ir.FloatType()
 INTS, FLOATS = ir.VectorType(INT, LANES), ir.VectorType(FLOAT, LANES)
 HALF, HIGH = ir.Constant(INTS, [0x8000] * LANES), ir.Constant(INTS, [0xFFFF0000] * LANES)
 BITS, SIZE = ir.Constant(INTS, [16] * LANES), ir.Constant(INTS, [0x7FFFFFFF] * LANES)
+FLAGS, COUNT, NONE = ir.VectorType(ir.IntType(1), LANES), ir.Constant(INTS, [*range(LANES)]), ir.Constant(FLOATS, None)
 
 
 def compiled_for() -> bool:
@@ -124,6 +125,28 @@ def _write(builder: Any, vector: Any, place: Any) -> None:
     builder.store(vector, _pointer(builder, place, vector.type)).align = 4
 
 
+def _first(builder: Any, many: Any) -> Any:
+    """Which lanes of a vector are among the first so many; none where that is negative."""
+    head = builder.insert_element(ir.Constant(INTS, ir.Undefined), builder.trunc(many, INT), INT(0))
+    every = builder.shuffle_vector(head, ir.Constant(INTS, ir.Undefined), ir.Constant(INTS, [0] * LANES))
+    return builder.icmp_signed("<", COUNT, every)
+
+
+def _read_some(builder: Any, place: Any, lanes: Any) -> Any:
+    """Zeros in the other lanes, whose memory is not touched."""
+    pointer = _pointer(builder, place, FLOATS)
+    kind = ir.FunctionType(FLOATS, [pointer.type, INT, FLAGS, FLOATS])
+    load = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16f32.p0")
+    return builder.call(load, [pointer, INT(4), lanes, NONE])
+
+
+def _write_some(builder: Any, vector: Any, place: Any, lanes: Any) -> None:
+    pointer = _pointer(builder, place, FLOATS)
+    kind = ir.FunctionType(NOTHING, [FLOATS, pointer.type, INT, FLAGS])
+    store = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
+    builder.call(store, [vector, pointer, INT(4), lanes])
+
+
 def _split(builder: Any, rest: Any) -> list[Any]:
     parts = []
     for _ in range(PARTS - 1):
@@ -140,6 +163,7 @@ def split(typing, x, y, out):  # type: ignore[no-untyped-def]
     def made(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         halves = [_split(builder, _read(builder, place)) for place in args[:2]]
         for i, (x, y) in enumerate(zip(*halves, strict=True)):
+            y = builder.and_(y, HIGH)  # what is left of tiny numbers can have lower bits, which would lie in x's place
             _write(builder, builder.or_(builder.lshr(x, BITS), y), builder.add(args[2], WORD(TILE * i)))
         return context.get_dummy_value()
 
@@ -147,32 +171,33 @@ def split(typing, x, y, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def move(typing, x, out):  # type: ignore[no-untyped-def]
-    """16 numbers from one place to another."""
+def move(typing, x, many, out):  # type: ignore[no-untyped-def]
+    """So many numbers from one place to another, and zeros behind them up to 16."""
 
     def made(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _write(builder, _read(builder, args[0]), args[1])
+        _write(builder, _read_some(builder, args[0], _first(builder, args[1])), args[2])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), made
+    return types.void(*[types.int64] * 3), made
 
 
 @intrinsic
-def add_rows(typing, x, y, apart, out, away, rows):  # type: ignore[no-untyped-def]
-    """out = x + y, rows of 32 numbers, 128, `apart` and `away` bytes from one to the next; gives the largest bits."""
+def add_rows(typing, x, y, apart, out, away, rows, columns):  # type: ignore[no-untyped-def]
+    """out = x + y, rows of up to 32 numbers that lie 128, `apart` and `away` bytes apart; gives the largest bits."""
 
     def made(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, apart, out, away, rows = args
+        x, y, apart, out, away, rows, columns = args
+        lanes = [_first(builder, builder.sub(columns, WORD(start))) for start in (0, LANES)]
         worst = cgutils.alloca_once_value(builder, ir.Constant(INTS, [0] * LANES))
         with cgutils.for_range(builder, rows) as loop:
             starts = [builder.mul(loop.index, step) for step in (WORD(128), apart, away)]
-            for half in (0, 64):
+            for half, some in zip((0, 64), lanes, strict=True):
                 a, b, c = [
                     builder.add(builder.add(place, start), WORD(half))
                     for place, start in zip((x, y, out), starts, strict=True)
                 ]
-                total = builder.fadd(_read(builder, a), _read(builder, b))
-                _write(builder, total, c)
+                total = builder.fadd(_read(builder, a), _read_some(builder, b, some))
+                _write_some(builder, total, c, some)
                 bits = builder.and_(builder.bitcast(total, INTS), SIZE)
                 seen = builder.load(worst)
                 builder.store(builder.select(builder.icmp_unsigned(">", bits, seen), bits, seen), worst)
@@ -180,7 +205,7 @@ def add_rows(typing, x, y, apart, out, away, rows):  # type: ignore[no-untyped-d
         largest = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.umax.v16i32")
         return builder.zext(builder.call(largest, [builder.load(worst)]), WORD)
 
-    return types.int64(*[types.int64] * 6), made
+    return types.int64(*[types.int64] * 7), made
 
 
 @intrinsic
