@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import optree
 from numpy import ndarray
@@ -29,16 +29,21 @@ def map(function: Any, tree: Any, *rest: Any) -> Any:
 
 
 FROZEN, FREE, OWNED = range(3)
+LEAF = "leaf"
 
 
 def roles(treedef: Any) -> tuple[list[int], bool]:
     """For every leaf: FROZEN where no gradient is wanted, OWNED in a module, else FREE; and if there are buffers."""
     known = _roles.get(treedef)
     if known is None:
-        found = [FREE] * treedef.num_leaves
-        buffered = _assign(treedef.unflatten(range(treedef.num_leaves)), found, FREE)
-        known = _roles[treedef] = found, buffered
+        known = _roles[treedef] = _assigned(treedef)
     return known
+
+
+def _assigned(treedef: Any) -> tuple[list[int], bool]:
+    found = [FREE] * treedef.num_leaves
+    buffered = _assign(treedef.unflatten(range(treedef.num_leaves)), found, FREE)
+    return found, buffered
 
 
 def _assign(node: Any, found: list[int], role: int) -> bool:
@@ -79,23 +84,90 @@ def _held(node: Any) -> list[Any]:
     return [child for _, child in _children(node)]
 
 
+class Layout(NamedTuple):
+    """What the trees of one structure share: see `roles`; of modules and arrays alone `marks` tell it (see `walk`)."""
+
+    treedef: Any
+    roles: list[int]
+    buffered: bool
+    marks: list[Any] | None = None
+
+
+def taken_apart(tree: Any) -> tuple[list[Any], Layout]:
+    """The leaves of a tree and its layout, which a module's form keeps for the next time."""
+    leaves: list[Any] = []
+    marks: list[Any] = []
+    if not (hasattr(type(tree), "_buffers") and walk(tree, leaves, marks)):
+        leaves, treedef = flatten(tree)
+        return leaves, Layout(treedef, *roles(treedef))
+    form = marks[1]
+    if form.layout is None or form.layout.marks != marks:
+        treedef = flatten(tree)[1]
+        form.layout = Layout(treedef, *_assigned(treedef), marks)
+    return leaves, form.layout
+
+
+def walk(node: Any, leaves: list[Any], marks: list[Any]) -> bool:
+    """Take a module apart where there is nothing in it but modules, lists and arrays; whether that is so.
+
+    A module's marks are its type and form, a list's `list` and its length, then come those of the children: LEAF for an
+    array, None where there is none. optree takes apart every tree, but takes four times as long.
+    """
+    kind = type(node)
+    if kind is list:
+        children = node
+        marks += kind, len(node)
+    elif hasattr(kind, "_buffers"):
+        fields = node.__dict__
+        form = fields.get("_form") or node.form()
+        if form.ties:
+            return False
+        children = [fields[name] for name in form.names]
+        marks += kind, form
+    else:
+        return False
+    for child in children:
+        if type(child) is ndarray or is_array(child):
+            leaves.append(child)
+            marks.append(LEAF)
+        elif child is None:
+            marks.append(None)
+        elif not walk(child, leaves, marks):
+            return False
+    return True
+
+
 class Structure:
     """How a tree's differentiable leaves are laid out: takes trees apart into them and puts trees of them together.
 
     An array that stands in modules twice (tied weights) is one leaf.
     """
 
-    __slots__ = ("buffered", "fixed", "places", "treedef")
+    __slots__ = ("_places", "buffered", "fixed", "marks", "treedef")
 
     def __init__(self, tree: Any) -> None:
-        leaves, self.treedef = flatten(tree)
+        self.fixed, layout = taken_apart(tree)
+        self.treedef, each, self.buffered, self.marks = layout
+        self._places: list[int | None] | None = None  # where each leaf is differentiable, and stands once
+        if self.marks is None or not self._plain(each):
+            self._places = self._placed(each)
+
+    def _plain(self, each: list[int]) -> bool:
+        leaves = self.fixed
+        once = all(each) and len({id(x) for x in leaves}) == len(leaves)
+        return once and False not in [differentiable(x) for x in leaves]
+
+    def _placed(self, each: list[int]) -> list[int | None]:
         seen: dict[int, int] = {}
-        each, self.buffered = roles(self.treedef)
-        self.places: list[int | None] = [
+        return [
             seen.setdefault(id(x) if role == OWNED else -k, len(seen)) if role and differentiable(x) else None
-            for k, (role, x) in enumerate(zip(each, leaves, strict=True))
+            for k, (role, x) in enumerate(zip(each, self.fixed, strict=True))
         ]
-        self.fixed = leaves
+
+    @property
+    def places(self) -> list[int | None]:
+        """For each leaf of the tree its place among the differentiable ones; None where it is none of them."""
+        return [*range(len(self.fixed))] if self._places is None else self._places
 
     def own(self) -> tuple[Any, ...]:
         """The differentiable leaves of the tree itself."""
@@ -103,23 +175,34 @@ class Structure:
 
     def leaves(self, tree: Any) -> tuple[Any, ...]:
         """The differentiable leaves of a tree of this structure."""
+        if self._places is None:
+            found: list[Any] = []
+            marks: list[Any] = []
+            if walk(tree, found, marks) and marks == self.marks:
+                return tuple(found)
         return self._chosen(self.treedef.flatten_up_to(tree))
 
-    def _chosen(self, parts: Any) -> tuple[Any, ...]:
+    def _chosen(self, parts: list[Any]) -> tuple[Any, ...]:
+        if self._places is None:
+            return tuple(parts)
         found: dict[int, Any] = {}
-        for x, place in zip(parts, self.places, strict=True):
+        for x, place in zip(parts, self._places, strict=True):
             if place is not None and place not in found:
                 found[place] = x
         return tuple(found.values())
 
     def whole(self, leaves: Any) -> Any:
         """The tree itself with other differentiable leaves."""
-        pairs = zip(self.fixed, self.places, strict=True)
+        if self._places is None:
+            return self.treedef.unflatten(leaves)
+        pairs = zip(self.fixed, self._places, strict=True)
         return self.treedef.unflatten([x if place is None else leaves[place] for x, place in pairs])
 
     def tree(self, leaves: Any) -> Any:
         """A tree of tangents or cotangents: None at the other leaves."""
-        return self.treedef.unflatten([None if place is None else leaves[place] for place in self.places])
+        if self._places is None:
+            return self.treedef.unflatten(leaves)
+        return self.treedef.unflatten([None if place is None else leaves[place] for place in self._places])
 
 
 def differentiable(x: Any) -> bool:

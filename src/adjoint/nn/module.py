@@ -17,7 +17,7 @@ from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
 from adjoint.nn.ties import Ties, joined, owned, separated
 from adjoint.ops.define import plain
-from adjoint.trees import NAMESPACE, Structure
+from adjoint.trees import NAMESPACE, Layout, Structure
 from adjoint.trees import map as tree_map
 
 HIDDEN = ("_buffers", "_form", "_frozen", "_ties")
@@ -25,9 +25,10 @@ HIDDEN = ("_buffers", "_form", "_frozen", "_ties")
 
 class Form:
     """What a module is besides its arrays: names of its children, those that are frozen, its buffers (name: whether
-    `state_dict` has it), its other attributes, its ties; `whole` is the form of which this one lacks a tied array."""
+    `state_dict` has it), its other attributes, its ties; `whole` is the form of which this one lacks a tied array,
+    `layout` that of the last tree which had a module of this form at its root (see `trees.taken_apart`)."""
 
-    __slots__ = ("_hash", "buffers", "frozen", "names", "static", "ties", "whole")
+    __slots__ = ("_hash", "buffers", "frozen", "layout", "names", "static", "ties", "whole")
 
     def __init__(
         self,
@@ -44,7 +45,11 @@ class Form:
         self.static = static
         self.ties = ties
         self.whole = whole
+        self.layout: Layout | None = None
         self._hash = hash((names, frozen, tuple(buffers), tuple(static), ties))
+
+    def __reduce__(self) -> Any:
+        return Form, (self.names, self.frozen, self.buffers, self.static, self.ties, self.whole)
 
     def __hash__(self) -> int:
         return self._hash
