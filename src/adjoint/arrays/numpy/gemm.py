@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from numpy import dtype, empty, ndarray
+from numpy import ascontiguousarray, dtype, empty, ndarray
 from numpy import matmul as numpys
 
 from adjoint.arrays.numpy import amx, mkl, threads
@@ -21,6 +21,7 @@ TILED = 1 << 21  # of a thread, from which the parts of bfloat16 are repaid
 QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
 SHARED = 1 << 20  # from which a crew is repaid
 LEAST = 32, 64, 64  # rows, numbers along the sum and columns from which they are
+SLIM = 16  # columns of a gradient up to which BLAS makes its transpose faster
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 NO_BIAS = {kind: empty(0, kind) for kind in (FLOAT, DOUBLE)}
 own = threads.own
@@ -35,6 +36,8 @@ def product(x: Any, y: Any, bias: Any = None) -> Any:
         size, alone = n * k * m, own.share
         large = size >= (ALONE if alone else QUIET) and (alone or size < SHARED or threads.blas() is not None)
         if large and k == inner and type(x) is type(y) is ndarray and x.flags.aligned and y.flags.aligned:
+            if m <= SLIM <= n // SLIM and bias is None and x.flags.f_contiguous:
+                return ascontiguousarray(product(y.T, x.T).T)
             parts = 1 if alone or size < SHARED else threads.at_hand()
             tiled = kind is FLOAT and size >= TILED * parts and n >= LEAST[0] and k >= LEAST[1] and m >= LEAST[2]
             out = empty((n, m), kind)
