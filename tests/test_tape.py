@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -139,6 +141,41 @@ def test_constants_are_read_only_while_a_jacobian_lives(transform: Any) -> None:
     gc.collect()
     A[0, 0] = 5.0
     assert A.flags.writeable
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("made", [lambda J: J.dense(), lambda J: J.dense()[1:].T, lambda J: J.T.dense().mT[:1]])
+def test_constants_are_read_only_while_an_array_of_a_jacobian_lives(made: Callable[[Any], Any]) -> None:
+    """The array may be the constant's memory: it cannot change under the one who has it, nor be changed by him."""
+    A = np.arange(4.0).reshape(2, 2).copy()
+    found = made(aj.jacobian(lambda x: A @ x, np.ones(2)))
+    gc.collect()
+    for change in (lambda: A.fill(5.0), lambda: found.fill(5.0), lambda: found.setflags(write=True)):
+        with pytest.raises(ValueError, match=r"read-only|WRITEABLE"):
+            change()
+    found = None
+    gc.collect()
+    A[0, 0] = 5.0
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("dtype", ["float16", "float32", ml_dtypes.bfloat16])
+def test_an_array_of_a_jacobian_outlives_it(dtype: Any) -> None:
+    A = np.arange(6).astype(dtype).reshape(2, 3)
+    wanted = A.copy()
+    found = aj.jacobian(lambda x: A @ x, np.ones(3, dtype)).dense()
+    with suppress(ValueError):  # read-only, or no longer the array's memory
+        A += A
+    assert found.dtype == A.dtype
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.covers("F11")
+def test_an_array_of_a_jacobian_on_pytorch_is_a_copy() -> None:
+    A = torch.ones(2, 2)
+    found = aj.jacobian(lambda x: A @ x, torch.ones(2)).dense()
+    A.mul_(2.0)
+    torch.testing.assert_close(found, torch.ones(2, 2))
 
 
 @pytest.mark.covers("F11")

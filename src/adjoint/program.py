@@ -259,8 +259,9 @@ class Door(LinearMap):
         return self.map.array()
 
     def matrix(self) -> Array:
-        """The map's matrix."""
-        return self.verified().matrix()
+        """The map's matrix; a copy where what the map refers to can change."""
+        found = self.verified().matrix()
+        return found if self.tape is None else xp.copy(found)
 
     def describe(self) -> str:
         """The map's word."""

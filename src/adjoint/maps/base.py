@@ -39,6 +39,20 @@ def kept(new: LinearMap, *sources: LinearMap) -> LinearMap:
     return new
 
 
+def lasting(x: Any, map: LinearMap) -> Any:
+    """x, made of a guarded map; where it shares memory with what the map refers to, that stays guarded while x lives.
+
+    A view of a NumPy array keeps the array at the bottom alive, not those between; a buffer in between, it keeps all.
+    """
+    if type(x) is not np.ndarray or x.flags.writeable or map not in _guarded:
+        return x
+    if x.dtype.isbuiltin == 2:  # those of ml_dtypes have no buffers
+        return x.copy()
+    view = np.asarray(x.data)
+    weakref.finalize(view, id, map)
+    return view
+
+
 def added(total: Any, v: Any) -> Any:
     """total + v; in the memory of `total`, to which nothing else refers, where both are NumPy's arrays of one kind."""
     alike = type(v) is type(total) is np.ndarray and v.dtype == total.dtype and v.shape == total.shape
@@ -220,13 +234,26 @@ class LinearMap(Spectral):
         return xp.eye(like, n) if is_floating(like.dtype) else xp.eye(like, n, "float64")
 
     def dense(self) -> Any:
-        """The map as an array of shape out_shape + in_shape; nested tuples of such arrays for products of spaces."""
+        """The map as an array of shape out_shape + in_shape; nested tuples of such arrays for products of spaces.
+
+        It may be the memory of an array that the map is made of (`Dense(A)` gives A). Where that is a constant of a
+        Jacobian, the result cannot change: with NumPy both are read-only while it lives, with PyTorch it is a copy.
+
+        >>> import numpy as np, adjoint as aj
+        >>> A = np.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> J = aj.jacobian(lambda x: A @ x, np.ones(2)).dense()
+        >>> A.flags.writeable
+        False
+        >>> del J
+        >>> A.flags.writeable
+        True
+        """
         matrix, row, blocks = self.matrix(), 0, []
         for out in factors(self.out_shape):
             col, line = 0, []
             for shape in factors(self.in_shape):
                 part = matrix[row : row + size(out), col : col + size(shape)]
-                line.append(xp.reshape(part, (*out, *shape)))
+                line.append(lasting(xp.reshape(part, (*out, *shape)), self))
                 col += size(shape)
             blocks.append(tuple(line) if is_product(self.in_shape) else line[0])
             row += size(out)
