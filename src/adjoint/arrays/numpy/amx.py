@@ -21,7 +21,7 @@ def flagged(path: str = "/proc/cpuinfo") -> bool:
     False
     """
     try:
-        with open(path, encoding="utf-8") as lines:
+        with open(path, encoding="utf-8", errors="replace") as lines:
             found = next((set(line.split()) for line in lines if line.startswith("flags")), set[str]())
     except OSError:
         return False
