@@ -48,6 +48,9 @@ def _fitted(value: Array, u: Any) -> Any:
 
 def separated(cotangents: dict[int, Any], *others: Any) -> dict[int, Any]:
     """The cotangents, with copies where one array stands for several of them, or is one of the others."""
+    seen = {id(u) for u in (*others, *cotangents.values())}
+    if len(seen) == len(others) + len(cotangents):
+        return cotangents
     seen = {id(u) for u in others}
     for i, u in cotangents.items():
         if id(u) in seen:

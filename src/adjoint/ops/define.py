@@ -72,7 +72,8 @@ def coarse(fn: F) -> Callable[[Callable[..., tuple[Any, Sequence[Any]]]], F]:
 
         def traced(*operands: Any, **options: Any) -> Any:
             tape = highest(operands[:arity])
-            if varying(fn, tape, (*operands[arity:], *options.values())):
+            more = options or len(operands) > arity
+            if more and varying(fn, tape, (*operands[arity:], *options.values())):
                 return fn.table.composed(*operands, **options)  # type: ignore[attr-defined]
             raw = unwrapped(operands, tape, arity)
             z, maps = trace(*raw, **options)
@@ -196,7 +197,8 @@ def _general(fn: Any, rules: Sequence[Any]) -> Callable[..., Any]:
 
     def traced(*operands: Any, **options: Any) -> Any:
         tape = highest(operands[:arity])
-        if varying(fn, tape, (*operands[arity:], *options.values())):
+        more = options or len(operands) > arity
+        if more and varying(fn, tape, (*operands[arity:], *options.values())):
             return fn.table.composed(*operands, **options)
         raw = unwrapped(operands, tape, arity)
         z = fn(*raw, **options)

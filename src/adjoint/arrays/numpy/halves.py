@@ -21,6 +21,7 @@ CHOSEN = ("relu", "max", "min", "any", "all")  # whose values are their operand'
 FOLLOWS = ("rotate",)  # whose value has the dtype of the first operand, whatever the others have
 SUMS = ("segment_sum", "put_along", "cumulative_sum")
 ndarray = np.ndarray
+ARRAYS = (ndarray, np.generic)
 
 
 def fitted(name: str, function: Callable[..., Any], kinds: Any) -> Callable[..., Any]:
@@ -90,7 +91,7 @@ def _general(f: Callable[..., Any], name: str, home: str) -> Callable[..., Any]:
             if type(x) is list:
                 if any(_half(part) for part in x):
                     return rounded(f, operands, options, name, home)
-            elif _half(x):
+            elif isinstance(x, ARRAYS) and x.dtype.num > LAST and _half(x):
                 return rounded(f, operands, options, name, home)
         return f(*operands, **options)
 
@@ -98,7 +99,7 @@ def _general(f: Callable[..., Any], name: str, home: str) -> Callable[..., Any]:
 
 
 def _half(x: Any) -> bool:
-    return isinstance(x, (ndarray, np.generic)) and x.dtype.num > LAST and x.dtype.name in HALVES
+    return isinstance(x, ARRAYS) and x.dtype.num > LAST and x.dtype.name in HALVES
 
 
 def rounded(f: Callable[..., Any], operands: Any, options: dict[str, Any], name: str, home: str) -> Any:
@@ -125,14 +126,14 @@ def rounded(f: Callable[..., Any], operands: Any, options: dict[str, Any], name:
 def _wide(x: Any, found: list[np.dtype[Any]]) -> Any:
     if type(x) is list:
         return [_wide(part, found) for part in x]
-    if not isinstance(x, (ndarray, np.generic)) or not is_floating(x.dtype):
+    if not isinstance(x, ARRAYS) or not is_floating(x.dtype):
         return x
     found.append(x.dtype)
     return x.astype(np.float32) if x.dtype.name in HALVES else x
 
 
 def _round(x: Any, dtype: np.dtype[Any]) -> Any:
-    if not isinstance(x, (ndarray, np.generic)) or not is_floating(x.dtype) or x.dtype == dtype:
+    if not isinstance(x, ARRAYS) or not is_floating(x.dtype) or x.dtype == dtype:
         return x
     if dtype.num > LAST + 1:
         return x.astype(dtype)

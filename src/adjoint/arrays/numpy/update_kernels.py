@@ -10,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba.np.numpy_support import carray
+from numpy import ndarray
 
 from adjoint.arrays.numpy import mkl
 from adjoint.arrays.numpy.atoms import doubles_at, floats_at, numbers_of, words_at
@@ -89,7 +90,7 @@ def _descend(p, g, numbers):  # type: ignore[no-untyped-def]
 
 
 ADAM = [
-    (np.dtype(kind), part, float(np.finfo(kind).tiny))
+    (np.dtype(kind), part.address, float(np.finfo(kind).tiny))
     for kind, part in ((np.float32, adam_of_floats), (np.float64, adam_of_doubles))
 ]
 Arrays = Sequence[Any]
@@ -113,23 +114,23 @@ def adam(
     words: dict[Any, list[int]] = {kind: [0, 0] for kind, _, _ in ADAM}
     grads = list(grads)
     for k, (p, g, m, v) in enumerate(zip(params, grads, first, second, strict=True)):
-        kind = p.dtype
-        if not (type(p) is type(m) is type(v) is np.ndarray and kind in words and m.dtype is kind and v.dtype is kind):
+        kind, shape = p.dtype, p.shape
+        if not (type(p) is type(m) is type(v) is ndarray and kind in words and m.dtype is kind and v.dtype is kind):
             return False
-        if not (p.flags.carray and m.flags.carray and v.flags.carray and p.shape == m.shape == v.shape == g.shape):
+        if not (p.flags.carray and m.flags.carray and v.flags.carray and shape == m.shape == v.shape == g.shape):
             return False
-        if not (type(g) is np.ndarray and g.dtype is kind and g.flags.c_contiguous and g.flags.aligned):
-            grads[k] = g = np.require(g, kind, ["C", "A"])
+        if not (type(g) is ndarray and g.dtype is kind and (held := g.flags).c_contiguous and held.aligned):
+            grads[k] = g = np.array(g, kind, order="C")
         words[kind] += (p.size, id(p), id(g), id(m), id(v))
     (b1, b2), t, lr = betas, int(t), float(lr)
     keep, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, scale = lr / (1.0 - b1**t), 1.0 / math.sqrt(1.0 - b2**t)
-    for kind, part, tiny in ADAM:
+    for kind, function, tiny in ADAM:
         own = words[kind]
         if len(own) > 2:
             given = np.array((b1, 1.0 - b1, b2, 1.0 - b2, rate, scale, eps, keep, decay, 0.0, tiny), kind)
             own[:2] = id(given), len(own) // 5
-            jointly(part.address, own, sum(own[2::5]))
+            jointly(function, own, sum(own[2::5]))
     return True
 
 

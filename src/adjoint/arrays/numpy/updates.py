@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -55,22 +56,25 @@ def contiguous(arrays: Any, grads: Any, *states: Any) -> bool:
     return True
 
 
+@functools.cache
+def _kernels() -> Any:
+    """The compiled loops, loaded when first needed."""
+    from adjoint.arrays.numpy import update_kernels
+
+    return update_kernels
+
+
 def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
     if large(arrays) and contiguous(arrays, grads, *([] if velocities is None else [velocities])):
-        from adjoint.arrays.numpy.update_kernels import sgd
-
-        sgd(arrays, grads, velocities, **how)
+        _kernels().sgd(arrays, grads, velocities, **how)
         return arrays, velocities
     new, moved = composed(updates.sgd_update)(arrays, grads, velocities, **how)
     return written(arrays, new), moved and written(velocities, moved)
 
 
 def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
-    if large(arrays):
-        from adjoint.arrays.numpy.update_kernels import adam
-
-        if adam(arrays, grads, first, second, **how):
-            return arrays, first, second
+    if large(arrays) and _kernels().adam(arrays, grads, first, second, **how):
+        return arrays, first, second
     new, m, v = composed(updates.adam_update)(arrays, grads, first, second, **how)
     return written(arrays, new), written(first, m), written(second, v)
 
