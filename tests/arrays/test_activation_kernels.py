@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit, ndtr
 
 import adjoint as aj
-from adjoint.arrays.numpy.activations import LARGE
+from adjoint.arrays.numpy.activations import GATES, LARGE
 
 RNG = np.random.default_rng(0)
 X = np.concatenate(
@@ -59,3 +59,18 @@ def test_nothing_finite_stays_nothing_finite() -> None:
     x = np.full(LARGE, np.nan, "float32")
     for function, _ in KERNELS.values():
         assert np.isnan(function(x)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [GATES, 3 * LARGE + 5])
+def test_relu_passes_on_where_it_was_positive(n: int, dtype: str) -> None:
+    x, u = RNG.normal(size=(2, n)).astype(dtype)
+    x[:3], x[-2:] = (0.0, -0.0, np.nan), (np.inf, -np.inf)
+    t = torch.tensor(x, requires_grad=True)
+    (expected,) = torch.autograd.grad(torch.relu(t), t, torch.tensor(u))
+    got = aj.vjp(aj.relu, x)[1](u)[0]
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got[np.isfinite(x)], expected.numpy()[np.isfinite(x)])
+    np.testing.assert_array_equal(got, np.where(x > 0, u, 0 * u))
+    rows = aj.linearize(aj.relu, x)[1].adjoint(np.stack([u, 2 * u]))
+    np.testing.assert_array_equal(rows, [got, 2 * got])

@@ -174,6 +174,7 @@ SAMPLES: dict[str, Samples] = {
     **each("hardshrink softshrink", [*KINKS, (V, 0.25)]),
     "threshold": [(*x, 0.5, 2.0) for x in KINKS],
     "glu": [(MAPS, 0), (numbers(1, 3, 4),), (S, 1)],
+    "gated": [(V, V), (X, -X), (S, S), (numbers(2, 3, 4), S), (EMPTY, EMPTY)],
     **each("gelu gelu_residual gelu_slope", [*KINKS, (V, "tanh"), (S, "tanh")]),
     # Layout
     "reshape": [(X, (4, 6)), (X, (-1,)), (S, (2, 6)), (EMPTY, (3, 0)), (SCALAR, (1, 1))],

@@ -62,6 +62,7 @@ TORCH: dict[str, Peer] = {
     "divide": lambda x, y: x / y,
     "pow": lambda x, y: x**y,
     "atan2": lambda y, x: torch.atan2(torch.as_tensor(y), torch.as_tensor(x)),
+    "gated": lambda u, z: torch.where(z > 0, u, 0 * u),
     "gelu_slope": gelu_slope,
     "gelu_residual": lambda x, approximate="none": (F.gelu(x, approximate=approximate), gelu_slope(x, approximate)),
     "clip": lambda x, min=None, max=None: x * 1.0 if min is None and max is None else torch.clamp(x, min, max),

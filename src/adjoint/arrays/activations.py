@@ -210,6 +210,12 @@ def gelu(x: Array, /, approximate: str = "none") -> Array:
 
 
 @composition
+def gated(u: Array, z: Array, /) -> Array:
+    """u where z > 0, else 0: what `relu` of value z passes on of u."""
+    return greater(z, 0.0) * u
+
+
+@composition
 def gelu_slope(x: Array, /, approximate: str = "none") -> Array:
     """The derivative of `gelu` at x: Φ(x) + x φ(x), or that of its tanh formula."""
     if approximate == "tanh":

@@ -7,7 +7,7 @@ from adjoint.maps.columns import Columns, Unfold
 from adjoint.maps.combinations import Composition, Kronecker, Sum
 from adjoint.maps.convolution import Convolution, ConvolutionTranspose
 from adjoint.maps.convolution_weighting import ConvolutionWeighting, TransposedWeighting
-from adjoint.maps.elementary import Cast, Diagonal, Identity, Negate, Scale, Zero
+from adjoint.maps.elementary import Cast, Diagonal, Gate, Identity, Negate, Scale, Zero
 from adjoint.maps.inverses import Inverse
 from adjoint.maps.layout import (
     Broadcast,
@@ -40,8 +40,8 @@ from adjoint.maps.tables import Block
 __all__ = [
     "SVD", "Adjoint", "Attention", "Block", "Broadcast", "Cast", "CofactorChange", "Columns", "Composition",
     "Concatenate", "Convolution", "ConvolutionTranspose", "ConvolutionWeighting", "Count", "CumulativeSum", "Dense",
-    "Diagonal", "DiagonalPart", "Eigen", "Einsum", "Exponential", "Flatten", "Flip", "Gain", "Identity", "Inverse",
-    "Kronecker", "LeftProduct", "LinearMap", "LogSoftmax", "LowRank", "Negate", "Normalization", "Number",
+    "Diagonal", "DiagonalPart", "Eigen", "Einsum", "Exponential", "Flatten", "Flip", "Gain", "Gate", "Identity",
+    "Inverse", "Kronecker", "LeftProduct", "LinearMap", "LogSoftmax", "LowRank", "Negate", "Normalization", "Number",
     "Operator", "Outer", "PackedAttention", "Permute", "Projection", "QuantizedDense", "Recurrence", "Reduce",
     "Resampling", "Reshape", "RightProduct", "Roll", "Rotation", "Scale", "Selection", "Slice", "Softmax", "Solve",
     "Subspace", "Sum", "Surprisal", "SymmetricPart", "Take", "TakeAlong", "TransposedWeighting", "TriangularSolve",

@@ -248,6 +248,35 @@ class Diagonal(LinearMap):
         return xp.astype(xp.diagonal_matrix(xp.reshape(self.d, (-1,))), self.dtype)
 
 
+class Gate(Diagonal):
+    """x ↦ x where z > 0, else 0: the derivative of relu, z its value. The diagonal is made where it is asked for.
+
+    >>> import numpy as np, adjoint as aj
+    >>> aj.Gate(np.array([1.0, 0.0, 2.0])) @ np.array([3.0, 4.0, 5.0])
+    array([3., 0., 5.])
+    """
+
+    __slots__ = ("z",)
+
+    def __init__(self, z: Array) -> None:
+        self.z = z
+        self._d = lambda: xp.greater(z, 0.0)
+
+    def apply(self, v: Any) -> Any:
+        """v where z > 0."""
+        return xp.gated(v, self.z)
+
+    adjoint = apply
+
+    def array(self) -> Array | None:
+        """z."""
+        return self.z
+
+    def describe(self) -> str:
+        """As what it is."""
+        return "Diagonal"
+
+
 class Cast(LinearMap):
     """x ↦ x in another floating dtype; the adjoint casts back.
 

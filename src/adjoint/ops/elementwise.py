@@ -7,8 +7,8 @@ from typing import Any
 
 from adjoint import arrays as xp
 from adjoint.maps.base import LinearMap
-from adjoint.maps.elementary import Diagonal, Identity, Negate
-from adjoint.ops.define import coarse, constant, elementwise
+from adjoint.maps.elementary import Diagonal, Gate, Identity, Negate
+from adjoint.ops.define import coarse, constant, elementwise, operation
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 SAME, MINUS = Identity(()), Negate(())
@@ -116,7 +116,8 @@ atanh = elementwise(xp.atanh, lambda z, x: Diagonal(lambda: 1.0 / (1.0 - x * x))
 erf = elementwise(xp.erf, lambda z, x: Diagonal(lambda: 2.0 / math.sqrt(math.pi) * xp.exp(-x * x)))
 
 # Activations; those without a line here are compositions of these
-relu = elementwise(xp.relu, lambda z, x: Diagonal(lambda: xp.greater(z, 0.0)))
+relu = elementwise(xp.relu, lambda z, x: Gate(z))
+gated = operation(xp.gated, lambda y, u, z: Gate(z), None)
 leaky_relu = elementwise(
     xp.leaky_relu,
     lambda z, x, negative_slope=0.01: Diagonal(lambda: xp.where(xp.greater(x, 0.0), xp.ones_like(x), negative_slope)),

@@ -109,6 +109,8 @@ EXAMPLES: list[Example] = [
     Example(aj.Diagonal, aj.Diagonal, ((3, 5),), lambda d: np.diag(d.ravel())),
     Example(aj.Diagonal, lambda d: aj.Diagonal(lambda: d), ((4,),), np.diag),
     Example(aj.Diagonal, aj.Diagonal, ((),), lambda d: d.reshape(1, 1)),
+    Example(aj.Gate, aj.Gate, ((3, 5),), lambda z: np.diag((z.ravel() > 0).astype(z.dtype))),
+    Example(aj.Gate, aj.Gate, ((),), lambda z: (z > 0).astype(z.dtype).reshape(1, 1)),
     Example(aj.Cast, lambda: aj.Cast("float64", "float32", (3, 1)), (), lambda: np.eye(3)),
     # layout
     Example(aj.Reshape, lambda: aj.Reshape((3, 4), (2, 6)), (), lambda: np.eye(12)),

@@ -101,6 +101,10 @@ TABLE: dict[str, list[Any]] = {
     "hardsigmoid": unary(away(-3.0, 3.0)),
     "hardswish": unary(away(-3.0, 3.0)),
     "gelu": [*unary(), *unary(approximate="tanh")],
+    "gated": [
+        s(normal(2, 3), away(0.0)(2, 3)), s(normal(), away(0.0)()), s(normal(0, 2), away(0.0)(0, 2)),
+        s(strided(normal(3, 2)), away(0.0)(3, 2)), s(normal(2, 3), away(0.0)(3)),
+    ],
     "gelu_slope": [*unary(), s(normal(4), approximate="tanh")],
     "gelu_residual": [*unary(), s(normal(4), approximate="tanh")],
     # layout

@@ -69,7 +69,7 @@ from numpy import transpose as permute  # noqa: F401
 from adjoint.arrays import products
 from adjoint.arrays.dispatch import is_floating
 from adjoint.arrays.numpy import memory
-from adjoint.arrays.numpy.activations import gelu, gelu_residual, gelu_slope, sigmoid  # noqa: F401
+from adjoint.arrays.numpy.activations import gated, gelu, gelu_residual, gelu_slope, sigmoid  # noqa: F401
 from adjoint.arrays.numpy.attention import attend_cotangents, attend_residual  # noqa: F401
 from adjoint.arrays.numpy.convolutions import (  # noqa: F401
     convolution,

@@ -14,7 +14,7 @@ from adjoint.arrays.numpy.exponential import exponential
 from adjoint.arrays.numpy.threads import parts
 
 f32 = np.float32
-ONE, HALF = f32(1.0), f32(0.5)
+ZERO, ONE, HALF = f32(0.0), f32(1.0), f32(0.5)
 # Φ(-x) = ½ (a₁t + … + a₅t⁵) e^(-x²/2), t = 1/(1 + p x), to 7.5e-8 (Abramowitz & Stegun 1964, 7.1.26)
 P = f32(0.3275911 * math.sqrt(0.5))
 A1, A2, A3 = f32(0.5 * 0.254829592), f32(0.5 * -0.284496736), f32(0.5 * 1.421413741)
@@ -93,6 +93,23 @@ def sigmoid(x, y):  # type: ignore[no-untyped-def]
 
 
 GRAIN = 1 << 17  # entries that are worth a thread
+
+
+@kernel
+def gated(u, z, y):  # type: ignore[no-untyped-def]
+    for i in range(u.size):
+        y[i] = u[i] * (ONE if z[i] > ZERO else ZERO)
+
+
+def gated_by(u: Any, z: Any) -> Any:
+    """u where z > 0, else 0, of arrays of one kind and shape."""
+    y = np.empty_like(u)
+    flat = u.reshape(-1), z.reshape(-1), y.reshape(-1)
+    if u.size < GRAIN:
+        gated(*flat)
+    else:
+        parts(lambda start, stop: gated(*[each[start:stop] for each in flat]), u.size, GRAIN)
+    return y
 
 
 def mapped(function: Callable[..., None], x: Any, results: int = 1) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from adjoint.arrays import activations
 
 LARGE = 1 << 15  # entries from which a kernel repays its loading
+GATES = 1 << 14  # the same where those of optimizers have been loaded for arrays of this size
 
 
 def _served(x: Any) -> bool:
@@ -37,6 +39,21 @@ def gelu_residual(x: Any, approximate: str = "none") -> Any:
     from adjoint.arrays.numpy import activation_kernels as kernels
 
     return kernels.mapped(kernels.gelu_tanh_both if approximate == "tanh" else kernels.gelu_both, x, 2)
+
+
+def gated(u: Any, z: Any) -> Any:
+    whole = type(u) is type(z) is np.ndarray and u.flags.c_contiguous and z.flags.c_contiguous
+    if not (whole and u.size >= GATES and u.shape == z.shape and u.dtype == z.dtype and u.dtype.char in "fd"):
+        return np.greater(z, 0.0) * u
+    return _kernels().gated_by(u, z)
+
+
+@functools.cache
+def _kernels() -> Any:
+    """The compiled loops, loaded when first needed."""
+    from adjoint.arrays.numpy import activation_kernels
+
+    return activation_kernels
 
 
 def sigmoid(x: Any) -> Any:
