@@ -82,6 +82,22 @@ def test_what_is_no_product_of_two_large_matrices_of_one_kind_is_numpys(count, m
     assert matmul(x[0, :0], x[0]).shape == (0, 70)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("left", LAYOUTS)
+def test_a_large_matrix_times_a_vector(left, dtype, monkeypatch):
+    rng = np.random.default_rng(6)
+    x, y, z = (rng.standard_normal(s).astype(dtype) for s in ((130, 70), 70, 130))
+    matmul, a = by(2, monkeypatch), LAYOUTS[left](x)
+    for got, one, two in ((matmul(a, y), x, y), (matmul(z, a), z, x), (matmul(a.T, z), x.T, z)):
+        sums = np.abs(one.astype("d")) @ np.abs(two.astype("d"))
+        assert got.dtype == dtype
+        np.testing.assert_array_less(
+            np.abs(got - one.astype("d") @ two.astype("d")), 2 * 130 * np.finfo(dtype).eps * sums
+        )
+    with pytest.raises(ValueError, match="mismatch"):
+        matmul(a, z)
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_nan_and_infinity_are_kept(count, monkeypatch):
     x = np.full((40, 40), np.nan)

@@ -47,9 +47,16 @@ def product(x: Any, y: Any, bias: Any = None) -> Any:
             for way in ways(parts, kind, tiled):
                 if way(x, y, row, out):
                     return out if row is bias or bias is None else plus(out, bias)
+    elif x.ndim + y.ndim == 3 and max(x.size, y.size) >= SHARED and x.shape[-1] == y.shape[0] and shares(bias):
+        return product(*((x, y.reshape(-1, 1)) if y.ndim == 1 else (x.reshape(1, -1), y))).reshape(-1)
     elif x.size >= QUIET:
         threads.rest()
     return plain(x, y, bias)
+
+
+def shares(bias: Any) -> bool:
+    """Whether a large matrix times a vector is a crew's: its threads are awake where BLAS's own have to wake first."""
+    return bias is None and mkl.path is not None and not own.share
 
 
 def plain(x: Any, y: Any, bias: Any = None) -> Any:
