@@ -21,7 +21,19 @@ from adjoint.arrays.numpy.atoms import address, words_at
 from adjoint.arrays.numpy.compiling import OPTIONS, job, kept
 from adjoint.arrays.numpy.crew import perform
 from adjoint.arrays.numpy.gemm_kernels import PLAIN, TRANSPOSED, layout
-from adjoint.arrays.numpy.tiles import PARTS, TILE, add_rows, clear, configure, move, multiply, release, split, turn
+from adjoint.arrays.numpy.tiles import (
+    PARTS,
+    TILE,
+    add_rows,
+    clear,
+    configure,
+    fetch,
+    move,
+    multiply,
+    release,
+    split,
+    turn,
+)
 
 load4, load5, load6, load7 = [tiles.load(i) for i in range(4, 8)]
 store0, store1, store2, store3 = [tiles.store(i) for i in range(4)]
@@ -30,16 +42,13 @@ SIDE, GROUP = 32, 2 * PARTS * TILE  # rows of a panel, and numbers along the sum
 HIGH = 8  # panels of x at a time
 LONG = 1, 24  # panels of y at a time, and their groups, where numbers lie along the sum: both fit the second cache
 BROAD = 4, 16  # where they lie across it, and more panels are more of memory at a stretch
+BLOCK, FOUND, RIGHT_PANELS, LEFT_PANELS = 2 * TILE, 4 * TILE, BROAD[0] * BROAD[1] * GROUP, HIGH * LONG[1] * GROUP
 PAGE = 4096
-ROOM = (
-    -(-(2 * TILE + 4 * TILE + (HIGH * 24 + 4 * 16) * GROUP) // PAGE) * PAGE
-)  # bytes a thread needs, in the order of use
-FORM = np.zeros(
-    64 + 4 * SIDE, np.uint8
-)  # what a thread tells its processor: all eight tiles have 16 rows of 64 bytes; then no bias
-FORM[0], FORM[16:32:2], FORM[48:56] = 1, 64, 16
+ROOM = (BLOCK + FOUND + RIGHT_PANELS + LEFT_PANELS) // PAGE * PAGE + PAGE  # bytes that a thread needs, in this order
+FORM = np.zeros(64 + 4 * SIDE, np.uint8)  # what a thread tells its processor, and behind it the bias that is none:
+FORM[0], FORM[16:32:2], FORM[48:56] = 1, 64, 16  # all eight tiles have 16 rows of 64 bytes
 NOT_FINITE = 0x7F800000
-MANY = 2
+MANY = 2  # times as many rows as columns are many
 N, M, K, X, LDX, LEFT, Y, LDY, RIGHT, OUT, LDO, BIAS, SETTING, PLACE, BAD, ARGS = range(16)
 
 
@@ -85,8 +94,11 @@ def pack(x, apart, along, turned, rows, k, deep, out, room):  # type: ignore[no-
 
 
 @numba.njit(error_model="numpy")
-def multiply_panels(x, y, groups, out):  # type: ignore[no-untyped-def]
-    """The 2×2 tiles of a panel of x times one of y, in an order in which every product takes one new pair of tiles."""
+def multiply_panels(x, y, groups, out, soon, apart, along, rows, lines):  # type: ignore[no-untyped-def]
+    """The 2×2 tiles of a panel of x times one of y, in an order in which every product takes one new pair of tiles.
+
+    Meanwhile some rows of what comes after y are fetched, so many lines of the cache of each for a group.
+    """
     clear()
     for _ in range(groups):
         load4(x)
@@ -109,6 +121,10 @@ def multiply_panels(x, y, groups, out):  # type: ignore[no-untyped-def]
         load4(x)
         load5(x + 3 * TILE)
         multiply()  # x₁ y₁
+        for i in range(rows):
+            for j in range(lines):
+                fetch(soon + i * apart + 64 * j)
+        soon += 128 if along else SIDE * apart
         x += GROUP
         y += GROUP
     store0(out, 128)
@@ -147,9 +163,9 @@ def tiles_of_product(args, part, parts):  # type: ignore[no-untyped-def]
     if top == bottom or start == stop:
         return
     room = a[PLACE] + part * ROOM
-    found = room + 2 * TILE
-    right = found + 4 * TILE
-    left = right + 4 * 16 * GROUP
+    found = room + BLOCK
+    right = found + FOUND
+    left = right + RIGHT_PANELS
     nothing = a[SETTING] + 64
     wide, most = LONG if down else BROAD
     groups = (k + SIDE - 1) // SIDE
@@ -160,19 +176,24 @@ def tiles_of_product(args, part, parts):  # type: ignore[no-untyped-def]
         rows = min(bottom - i, SIDE * HIGH)
         for begin in range(0, k, deep):
             size = min(deep, k - begin)
-            bytes = (size + SIDE - 1) // SIDE * GROUP  # of a panel
             pack(place(x, ldx, across, i, 0), ldx, across, not across, rows, begin, size, left, room)
+            panels, groups = (rows + SIDE - 1) // SIDE, (size + SIDE - 1) // SIDE
             for j in range(start, stop, SIDE * wide):
-                across_y = min(SIDE * wide, stop - j)
-                pack(place(y, ldy, down, j, 0), ldy, down, down, across_y, begin, size, right, room)
-                for q in range((across_y + SIDE - 1) // SIDE):
-                    row = bias + 4 * (j + SIDE * q) if bias else nothing
-                    columns = min(SIDE, across_y - SIDE * q)
-                    for p in range((rows + SIDE - 1) // SIDE):
-                        multiply_panels(left + p * bytes, right + q * bytes, bytes // GROUP, found)
-                        at = out + (i + SIDE * p) * ldo + 4 * (j + SIDE * q)
-                        good = settle(found, min(SIDE, rows - SIDE * p), columns, row, begin == 0, at, ldo)
-                        fine = fine and good
+                columns = min(stop - j, SIDE * wide)
+                pack(place(y, ldy, down, j, 0), ldy, down, down, columns, begin, size, right, room)
+                steps = (columns + SIDE - 1) // SIDE * panels
+                for step in range(steps):
+                    q, p = step // panels, step % panels
+                    first, last = SIDE * step // steps, SIDE * (step + 1) // steps if j + columns < stop else 0
+                    soon = place(y, ldy, down, j + columns, begin) + first * ldy
+                    lines = 2 if down else 2 * wide
+                    one, other = left + p * groups * GROUP, right + q * groups * GROUP
+                    multiply_panels(one, other, groups, found, soon, ldy, down, last - first, lines)
+                    row, column = i + SIDE * p, j + SIDE * q
+                    added = bias + 4 * column if bias else nothing
+                    to = out + row * ldo + 4 * column
+                    good = settle(found, min(SIDE, bottom - row), min(SIDE, stop - column), added, begin == 0, to, ldo)
+                    fine = fine and good
     release()
     if not fine:
         a[BAD] = 1

@@ -115,6 +115,19 @@ def multiply(typing):  # type: ignore[no-untyped-def]
     return types.void(), made
 
 
+@intrinsic
+def fetch(typing, place):  # type: ignore[no-untyped-def]
+    """Ask for what lies at a place, anywhere, to be in the second cache when it is read."""
+
+    def made(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(NOTHING, [BYTE.as_pointer(), INT, INT, INT])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(ask, [_pointer(builder, args[0], BYTE), INT(0), INT(2), INT(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), made
+
+
 def _read(builder: Any, place: Any) -> Any:
     found = builder.load(_pointer(builder, place, FLOATS))
     found.align = 4
