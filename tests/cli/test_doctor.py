@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from adjoint.arrays.numpy import amx, gemm, mkl
 from adjoint.cli import doctor as module
 from adjoint.cli import machine, measurements
 
@@ -66,6 +67,50 @@ def test_products_beyond_the_estimate_are_explained(facts: dict[str, Any], fract
     words = " ".join(printed(facts, 100).split())
     assert "reckoned with one 512-bit unit in each core" in words
     assert ("more than 100%: its cores do more a cycle" in words) == explained
+
+
+def test_the_roofline_is_what_the_library_reaches(facts: dict[str, Any]) -> None:
+    blas = {dtype: 1e9 * max(run["gflops"] for run in facts["matmul"][dtype].values()) for dtype in module.DTYPES}
+    for way in facts["products"].values():
+        assert ("gflops" in way) == (way["by"] is not None)
+    facts["products"] = {
+        "float32": {"by": "AMX", "from": 162, "below": "MKL", "gflops": 400.0},
+        "float64": {"by": None},
+    }
+    assert module.roofline(facts).flops == {"float32": 400e9, "float64": blas["float64"]}
+    facts["products"] = {}
+    assert module.roofline(facts).flops == blas
+
+
+def test_products_are_told_where_they_are_not_numpys(facts: dict[str, Any]) -> None:
+    facts["matmul"]["float32"]["one"]["gflops"] = facts["matmul"]["float32"]["all"]["gflops"] = 300.0
+    tiles = {"by": "AMX", "from": 162, "below": "MKL", "gflops": 414.0}
+    facts["products"] = {"float32": tiles, "float64": {"by": None, "from": None, "below": None}}
+    text = " ".join(printed(facts, 100).split())
+    assert "products float32 by tiles of AMX from n = 162 on, MKL below · 414 GFLOP/s, by BLAS 300 backends" in text
+    facts["products"]["float32"] = tiles | {"below": None}
+    assert "n = 162 on · 414 GFLOP/s" in printed(facts, 100)
+    facts["products"]["float32"] = {"by": None}
+    assert "products" not in printed(facts, 100)
+
+
+def test_by_what_the_library_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amx, "here", False)
+    monkeypatch.setattr(mkl, "path", None)
+    assert {way["by"] for way in machine.products(1).values()} == {None}
+    monkeypatch.setattr(mkl, "path", "libmkl_rt.so")
+    found = machine.products(2)
+    assert found["float32"] == found["float64"]
+    assert (found["float32"]["by"], found["float32"]["below"]) == ("MKL", None)
+    assert (found["float32"]["from"] - 1) ** 3 < gemm.QUIET <= found["float32"]["from"] ** 3
+    monkeypatch.setattr(amx, "here", True)
+    monkeypatch.setattr("adjoint.arrays.numpy.tiles.compiled_for", lambda: True)
+    found = machine.products(2)
+    assert (found["float32"]["by"], found["float32"]["below"], found["float64"]["by"]) == ("AMX", "MKL", "MKL")
+    n = found["float32"]["from"]
+    assert (n - 1) ** 3 < 2 * gemm.TILED <= n**3
+    monkeypatch.setattr("adjoint.arrays.numpy.tiles.compiled_for", lambda: False)
+    assert machine.products(2)["float32"]["by"] == "MKL"
 
 
 def test_threads_and_peaks_belong_together(facts: dict[str, Any]) -> None:
@@ -121,7 +166,7 @@ def test_screen_of_a_machine_that_tells_little(facts: dict[str, Any]) -> None:
     facts["clock_ghz"] = {"one": None, "all": None, "method": None}
     facts["memory"] = {"total_bytes": None, "available_bytes": None}
     facts["blas"] |= {"library": "accelerate", "version": None, "kernels": None, "threads": None, "threading": None}
-    facts["numba"] = {"error": "no module named numba"}
+    facts["numba"], facts["products"] = {"error": "no module named numba"}, {}
     facts["backends"] = {"numpy": "2.4.6", "numba": None, "torch": None, "jax": None}
     facts["gpus"] = [{"name": "GB10", "memory_mib": None, "driver": "580"}]
     facts["environment"] = {"OMP_NUM_THREADS": "1"}
@@ -138,7 +183,7 @@ def test_doctor_prints_and_returns(facts: dict[str, Any], monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "examine", lambda tell: tell("the clock") or facts)
     console = Console(file=io.StringIO(), width=100)
     assert module.doctor(console) is facts
-    assert "matrix product" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "product by BLAS" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_without_numba_the_reported_clock_serves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from typing import Any
 
@@ -11,7 +12,7 @@ import threadpoolctl
 
 import adjoint as aj
 from adjoint.costs import Pass, Roofline
-from adjoint.costs.measuring import seconds
+from adjoint.costs.measuring import matmul_gflops, seconds
 from adjoint.costs.memory import checkpointed
 
 NETS: dict[str, Any] = {
@@ -74,3 +75,17 @@ def test_products_reach_what_sums_cannot() -> None:
     assert rates[0] > 3 * rates[1]
     line = Roofline("here", {"float32": rates[0]}, rates[1] / total.intensity)  # as measured just now
     assert (line.bound(product), line.bound(total)) == ("compute", "memory")
+
+
+def test_the_rate_is_that_of_the_product_given() -> None:
+    """One that takes a tenth of a second for 512 × 512 ends the search for a size; each size is warmed up first."""
+    sizes: list[int] = []
+
+    def slow(x: Any, y: Any) -> None:
+        sizes.append(len(x))
+        time.sleep(0.1)
+
+    rate, n = matmul_gflops("float32", budget=0.2, matmul=slow)
+    assert n == 512
+    assert sizes == [512] * 4
+    assert 0.5 < rate / (2 * 512**3 / 0.1 / 1e9) <= 1

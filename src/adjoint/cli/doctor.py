@@ -104,6 +104,11 @@ def measure(facts: Facts, tell: Callable[[str], object] = lambda step: None) -> 
                 "peak_gflops": peak,
                 "fraction": gflops / peak if peak else None,
             }
+    products = machine.products(facts["blas"]["threads"] or cores) if numba.get("compiles") else {}
+    for dtype, way in products.items():
+        if way["by"]:
+            tell(f"{dtype} products by {way['by']}")
+            products[dtype] = way | {"gflops": measurements.library_gflops(dtype)}
     tell("memory bandwidth")
     size = measurements.triad_bytes(facts["processor"]["l3_bytes"], facts["memory"]["available_bytes"])
     bandwidth = {name: measurements.triad_gbs(size, n) for name, n in _threads(1, cores)}
@@ -111,15 +116,21 @@ def measure(facts: Facts, tell: Callable[[str], object] = lambda step: None) -> 
         "numba": numba,
         "clock_ghz": clock,
         "matmul": matmul | {"peak_method": f"estimate: {measurements.peak_told(facts['processor'])}"},
+        "products": products,
         "bandwidth_gbs": bandwidth | {"array_bytes": size, "method": measurements.TRIAD_METHOD},
     }
 
 
 def roofline(facts: Facts) -> Roofline:
-    """What the machine computes and moves at most, on all its threads, for `Cost.predicted`."""
-    rates = {dtype: 1e9 * max(run["gflops"] for run in facts["matmul"][dtype].values()) for dtype in DTYPES}
+    """What the library computes and the machine moves at most, on all its threads, for `Cost.predicted`."""
+    rates = {dtype: 1e9 * facts["products"].get(dtype, {}).get("gflops", _best(facts, dtype)) for dtype in DTYPES}
     bandwidth = facts["bandwidth_gbs"]
     return Roofline(processor(), rates, 1e9 * max(bandwidth["one"], bandwidth["all"]))
+
+
+def _best(facts: Facts, dtype: str) -> float:
+    """GFLOP/s of BLAS."""
+    return float(max(run["gflops"] for run in facts["matmul"][dtype].values()))
 
 
 def _clock(kernel: Callable[[int, int], int] | None, processor: Facts, cores: int) -> Facts:
@@ -156,6 +167,9 @@ def _offers(facts: Facts) -> Table:
         size = f" · {device['memory_mib'] / 1024:.0f} GiB" if device["memory_mib"] else ""
         grid.add_row("GPU", f"{device['name']}{size} · driver {device['driver']}")
     grid.add_row("BLAS", _blas(blas))
+    products = _products(facts)
+    if products:
+        grid.add_row("products", products)
     grid.add_row("backends", _backends(facts["backends"]))
     grid.add_row("numba", _numba(numba))
     if facts["environment"]:
@@ -202,6 +216,18 @@ def _blas(blas: Facts) -> Text:
     return Text("\n").join([Text(" · ".join(first)), Text(f"{asked}: {blas['reason']}", "dim")])
 
 
+def _products(facts: Facts) -> Text:
+    """By what the library multiplies where it is not by NumPy's BLAS."""
+    lines: list[Text] = []
+    for dtype, way in facts["products"].items():
+        if way["by"]:
+            by = {"AMX": "tiles of AMX"}.get(way["by"], way["by"])
+            below = f", {way['below']} below" if way["below"] else ""
+            speeds = f"{_figures(way['gflops'])} GFLOP/s, by BLAS {_figures(_best(facts, dtype))}"
+            lines.append(Text(f"{dtype} by {by} from n = {way['from']} on{below} · {speeds}", "dim" if lines else ""))
+    return Text("\n").join(lines)
+
+
 def _backends(backends: dict[str, str | None]) -> Text:
     found = [Text(f"{name} {version}") for name, version in backends.items() if version]
     missing = [Text(f"{name} not installed", "dim") for name, version in backends.items() if not version]
@@ -220,7 +246,7 @@ def _numba(numba: Facts) -> Text:
 
 def _speeds(facts: Facts) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
-    table.add_column("matrix product", no_wrap=True)
+    table.add_column("product by BLAS", no_wrap=True)
     for header in ("n", "threads", "GFLOP/s", "of at most", ""):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("", max_width=20)

@@ -138,6 +138,34 @@ def blas() -> Facts:
     }
 
 
+def products(threads: int) -> Facts:
+    """Return by what the library multiplies matrices of each dtype, and from which n×n on: None is NumPy's BLAS.
+
+    >>> sorted(products(2)["float32"])
+    ['below', 'by', 'from']
+    """
+    from adjoint.arrays.numpy import amx, gemm, mkl
+
+    blas: Facts = {"by": None, "from": None, "below": None}
+    usual = blas if mkl.path is None else {"by": "MKL", "from": _side(gemm.QUIET), "below": None}
+    if amx.here:
+        from adjoint.arrays.numpy.tiles import compiled_for
+
+        if compiled_for():
+            tiled = {"by": "AMX", "from": _side(gemm.TILED * threads), "below": usual["by"]}
+            return {"float32": tiled, "float64": usual}
+    return {"float32": usual, "float64": usual}
+
+
+def _side(size: int) -> int:
+    """The n of the smallest product of so many multiply-adds, n³.
+
+    >>> _side(1000), _side(1001)
+    (10, 11)
+    """
+    return next(n for n in range(round(size ** (1 / 3)), size + 1) if n**3 >= size)
+
+
 def backends() -> dict[str, str | None]:
     """Return the version of each backend, None where it is not installed; none of them is imported."""
     return {name: _version(name) for name in BACKENDS}

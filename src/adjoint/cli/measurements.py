@@ -60,6 +60,13 @@ def compiled_spin() -> tuple[Callable[[int, int], int] | None, Facts]:
     return kernel, facts | {"cache": cache}
 
 
+def library_gflops(dtype: DTypeLike) -> float:
+    """Return the GFLOP/s of the library's own products, on as many threads as BLAS has."""
+    from adjoint.arrays.numpy.gemm import matmul
+
+    return matmul_gflops(dtype, budget=0.2, matmul=matmul)[0]
+
+
 def threading_layer(wanted: str) -> str:
     """Return the layer that Numba's parallel kernels will run on where `wanted` is Numba's setting."""
     if wanted in {"tbb", "omp", "workqueue"}:
