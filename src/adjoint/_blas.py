@@ -3,7 +3,7 @@
 The OpenBLAS in NumPy's wheel can fall back to its Haswell (AVX2) kernels on processors with AVX-512 that it does not
 know by name, at half their speed. Its threads wait for the next product in a loop, a tenth of a second by default, on
 cores that other kernels could use. It reads `OPENBLAS_CORETYPE` and `OPENBLAS_THREAD_TIMEOUT` once, when it is loaded.
-Set `ADJOINT_BLAS=default` to leave both to OpenBLAS.
+`ADJOINT_BLAS=default` leaves both to OpenBLAS, and all products to it (see `adjoint.arrays.numpy.gemm`).
 """
 
 from __future__ import annotations

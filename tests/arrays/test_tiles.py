@@ -52,15 +52,15 @@ def by_tiles(x: Any, y: Any, bias: Any = None, parts: int = 1, out: Any = None) 
 
 
 def bound(x: Any, y: Any, bias: Any = None) -> Any:
-    """Of the error: K + 8 roundings of what the absolute values add up to, what is left out, numbers that count as 0.
+    """Of the error: K + 9 roundings of what the absolute values add up to, and what counts as 0.
 
-    The K are those of float32's own sums. Of the six products the five smaller ones are rounded as well, at most as
-    far, but as often down as up: they stay within the 8.
+    One is for what is left out of each product, K are those of float32's own sums. The five smaller products are
+    rounded as well, at most as far, but as often down as up: they stay within the 8.
     """
     x, y = np.abs(x.astype("d")), np.abs(y.astype("d"))
     sums = x @ y + (0 if bias is None else np.abs(bias))
     lost = TINY * (2 * x.sum(1)[:, None] + 2 * y.sum(0) + 16 * x.shape[1])
-    return ((x.shape[1] + 8) * 2.0**-24 + 2.0**-26) * sums + lost
+    return (x.shape[1] + 9) * 2.0**-24 * sums + lost
 
 
 def assert_exact(got: Any, x: Any, y: Any, bias: Any = None) -> None:
@@ -122,6 +122,15 @@ def test_errors_are_not_larger_than_blass() -> None:
         exact = x.astype("d") @ y.astype("d")
         ours, blas = (np.sqrt(np.mean((z - exact) ** 2)) for z in (by_tiles(x, y), np.matmul(x, y)))
         assert ours < 1.5 * blas
+
+
+def test_what_is_left_out_is_a_rounding_at_most() -> None:
+    """Of all numbers 1 + 2⁻⁸ - 2⁻¹⁷ - 2⁻²³ has the largest rest; its first part adds up exactly."""
+    value = np.float32(1 + 2**-8 - 2**-17 - 2**-23)
+    for x, y in ((value, value), (value, -value)):
+        for k in (1, 16):
+            got = by_tiles(np.full((32, k), x), np.full((k, 32), y))
+            np.testing.assert_allclose(got, k * float(x) * float(y), rtol=2 * 2.0**-24)
 
 
 @pytest.mark.parametrize(("k", "below"), [(256, 1 << 8), (1, 1 << 12), (16, 1 << 10), (255, 3)])

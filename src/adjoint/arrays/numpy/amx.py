@@ -1,6 +1,6 @@
 """Intel's AMX: whether this processor multiplies tiles of bfloat16 numbers, and Linux lets this process do so.
 
-A process has to ask before the first tile is loaded. `ADJOINT_BLAS=default` leaves products to BLAS alone.
+A process has to ask before the first tile is loaded. `ADJOINT_BLAS=default` leaves all products to NumPy's BLAS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Intel's MKL for products, where it is installed and the processor Intel's.
 
 Its kernels run 10 to 20 % faster there than OpenBLAS's on operands that are not in the cache. `pip install
-'adjoint[mkl]'` brings it; `ADJOINT_BLAS=default` leaves it alone.
+'adjoint[mkl]'` brings it; `ADJOINT_BLAS=default` leaves all products to NumPy's BLAS.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """A float32 matrix product by tiles of bfloat16 numbers, as exact as float32's own: a crew's job.
 
-    x = x₁ + x₂ + x₃,  y = y₁ + y₂ + y₃;  x y = x₁y₁ + x₁y₂ + x₁y₃ + x₂y₁ + x₂y₂ + x₃y₁ + rest,  |rest| ≤ 2⁻²⁶ |x| |y|
+    x = x₁ + x₂ + x₃,  y = y₁ + y₂ + y₃;  x y = x₁y₁ + x₁y₂ + x₁y₃ + x₂y₁ + x₂y₂ + x₃y₁ + rest,  |rest| < 2⁻²⁴ |x| |y|
 
-Each of the six is exact and added in float32. Numbers below 2⁻¹⁰⁹ lose low bits, those below 2⁻¹²⁶ count as 0. Where
-the result has numbers that are not finite BLAS is to make it: the parts of infinity are not those of a number.
+Each of the six is exact and added in float32; the rest is 2⁻²⁶ |x| |y| on average, a rounding of float32 at most. What
+is below 2⁻¹²⁶ counts as 0, of numbers (so that those below 2⁻¹⁰⁹ lose low bits), products and sums: at most
+2⁻¹²⁵ (Σ|x| + Σ|y|) + 2⁻¹²² K for a sum of K. Where the result has numbers that are not finite BLAS is to make it: the
+parts of infinity are not those of a number.
 
 A panel is 32 rows of x, or 32 columns of y; for every 32 numbers along the sum it has a group of 2×3 tiles.
 """
