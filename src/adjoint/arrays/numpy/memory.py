@@ -2,8 +2,7 @@
 
 A training step makes the same arrays every time. The C library gives large blocks back to the system as soon as they
 are freed, and gets them again page by page, each page zeroed: in a step of a small GPT 10,000 page faults. Told to keep
-some, it has none. All threads have one heap, since a heap of a thread's own goes with its last large block. Set
-`ADJOINT_MALLOC=default` to leave the C library as it is; only glibc is asked.
+some, it has none. Set `ADJOINT_MALLOC=default` to leave the C library as it is; only glibc is asked.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import sys
 
 KEPT = 256 << 20  # bytes at the heap's end that are kept
 LARGEST = 1 << 30  # bytes of the largest block that comes from the heap
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENAS = -1, -2, -3, -8  # mallopt's parameters
-OWN = ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # mallopt's parameters
+OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep() -> bool:
@@ -25,5 +24,4 @@ def keep() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
         return False
-    asked = ((MMAP_THRESHOLD, LARGEST), (TRIM_THRESHOLD, KEPT), (TOP_PAD, KEPT // 8), (ARENAS, 1))
-    return all(mallopt(name, value) for name, value in asked)
+    return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, KEPT) and mallopt(TOP_PAD, KEPT // 8))
