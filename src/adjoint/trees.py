@@ -29,7 +29,7 @@ def map(function: Any, tree: Any, *rest: Any) -> Any:
 
 
 FROZEN, FREE, OWNED = range(3)
-LEAF = "leaf"
+FLOATING, OTHER = "floating", "other"  # leaves
 
 
 def roles(treedef: Any) -> tuple[list[int], bool]:
@@ -85,12 +85,16 @@ def _held(node: Any) -> list[Any]:
 
 
 class Layout(NamedTuple):
-    """What the trees of one structure share: see `roles`; of modules and arrays alone `marks` tell it (see `walk`)."""
+    """What the trees of one structure share: see `roles`.
+
+    Of modules and arrays alone `marks` tell it (see `walk`), and `plain` whether every leaf is a differentiable one.
+    """
 
     treedef: Any
     roles: list[int]
     buffered: bool
     marks: list[Any] | None = None
+    plain: bool = False
 
 
 def taken_apart(tree: Any) -> tuple[list[Any], Layout]:
@@ -103,15 +107,17 @@ def taken_apart(tree: Any) -> tuple[list[Any], Layout]:
     form = marks[1]
     if form.layout is None or form.layout.marks != marks:
         treedef = flatten(tree)[1]
-        form.layout = Layout(treedef, *_assigned(treedef), marks)
+        each, buffered = _assigned(treedef)
+        form.layout = Layout(treedef, each, buffered, marks, all(each) and OTHER not in marks)
     return leaves, form.layout
 
 
 def walk(node: Any, leaves: list[Any], marks: list[Any]) -> bool:
     """Take a module apart where there is nothing in it but modules, lists and arrays; whether that is so.
 
-    A module's marks are its type and form, a list's `list` and its length, then come those of the children: LEAF for an
-    array, None where there is none. optree takes apart every tree, but takes four times as long.
+    A module's marks are its type and form, a list's `list` and its length, then come those of the children: FLOATING
+    for an array that is differentiable, OTHER for one that is not, None where there is none. optree takes apart every
+    tree, but takes four times as long.
     """
     kind = type(node)
     if kind is list:
@@ -127,9 +133,12 @@ def walk(node: Any, leaves: list[Any], marks: list[Any]) -> bool:
     else:
         return False
     for child in children:
-        if type(child) is ndarray or is_array(child):
+        if type(child) is ndarray and child.dtype.kind == "f":  # nearly always, and in every step for every parameter
             leaves.append(child)
-            marks.append(LEAF)
+            marks.append(FLOATING)
+        elif is_array(child):
+            leaves.append(child)
+            marks.append(FLOATING if differentiable(child) else OTHER)
         elif child is None:
             marks.append(None)
         elif not walk(child, leaves, marks):
@@ -147,15 +156,10 @@ class Structure:
 
     def __init__(self, tree: Any) -> None:
         self.fixed, layout = taken_apart(tree)
-        self.treedef, each, self.buffered, self.marks = layout
+        self.treedef, each, self.buffered, self.marks, plain = layout
         self._places: list[int | None] | None = None  # where each leaf is differentiable, and stands once
-        if self.marks is None or not self._plain(each):
+        if not (plain and len({id(x) for x in self.fixed}) == len(each)):
             self._places = self._placed(each)
-
-    def _plain(self, each: list[int]) -> bool:
-        leaves = self.fixed
-        once = all(each) and len({id(x) for x in leaves}) == len(leaves)
-        return once and False not in [differentiable(x) for x in leaves]
 
     def _placed(self, each: list[int]) -> list[int | None]:
         seen: dict[int, int] = {}
@@ -207,7 +211,7 @@ class Structure:
 
 def differentiable(x: Any) -> bool:
     """Whether x is an array of floating numbers, or a Python float."""
-    if type(x) is ndarray and x.dtype.kind == "f":  # nearly always, and in every step for every parameter
+    if type(x) is ndarray and x.dtype.kind == "f":
         return True
     if is_array(x):
         return is_floating(x.dtype)
