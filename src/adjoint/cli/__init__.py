@@ -376,7 +376,7 @@ def _doctor(
     plot: Annotated[Path | None, typer.Option(help="Draw the curves: a .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the screen.")] = False,
 ) -> None:
-    """Tell what this machine offers, what the library gets of it, and what to mend; about five seconds."""
+    """Tell what this machine offers, what the library gets of it, and what to mend; less than ten seconds."""
     from adjoint.cli.doctor import doctor, examined
 
     try:

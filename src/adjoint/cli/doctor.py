@@ -42,7 +42,7 @@ def doctor(console: Console, curves: bool = False, plot: Path | None = None) -> 
 def examined(
     tell: Callable[[str], object] = lambda step: None, curves: bool = False, plot: Path | None = None
 ) -> tuple[Facts, Speeds | None]:
-    """The facts of `examine`, about five seconds; with `curves`, or a file for their `plot`, those of `speeds`, too.
+    """The facts of `examine`, in less than ten seconds; with `curves`, or a file for their `plot`, of `speeds`, too.
 
     They take half a minute more. Raises ValueError and OSError for a plot that cannot be written.
     """
