@@ -7,11 +7,13 @@ it finds them again at the next step. A thread that has a core to itself multipl
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from numpy import ascontiguousarray, dtype, empty, ndarray
+from numpy import ascontiguousarray, dtype, empty, frombuffer, ndarray
 from numpy import matmul as numpys
 
 from adjoint.arrays.numpy import amx, mkl, threads
@@ -20,6 +22,7 @@ ALONE = 1 << 15  # multiply-adds from which a thread with a core to itself is re
 TILED = 1 << 21  # of a thread, from which the parts of bfloat16 are repaid
 QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
 SHARED = 1 << 20  # from which a crew is repaid
+LARGE = 2 << 20  # bytes of a large page
 LEAST = 32, 64, 64  # rows, numbers along the sum and columns from which they are
 SLIM = 16  # columns of a gradient up to which BLAS makes its transpose faster
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
@@ -107,17 +110,21 @@ def by_tiles(parts: int, crew: Any) -> Way:
 
 
 def room(parts: int) -> Any:
-    """This thread's place for panels of so many threads; large enough that the system gives it large pages."""
+    """This thread's place for the panels of so many threads, in large pages: small ones collide in the second cache."""
     if own.room is None or own.parts < parts:
-        from adjoint.arrays.numpy.tile_kernels import PAGE, ROOM
+        from adjoint.arrays.numpy.tile_kernels import ROOM
 
-        whole = empty(max(parts * ROOM + PAGE, 4 << 20), "uint8")
-        own.room, own.parts = whole[-whole.ctypes.data % PAGE :], parts
+        pages = mmap.mmap(-1, (parts * ROOM // LARGE + 2) * LARGE)
+        with suppress(OSError):  # where Linux has no large pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        whole = frombuffer(pages, "uint8")
+        own.room, own.parts = whole[-whole.ctypes.data % LARGE :], parts
     return own.room
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=ways.cache_clear)  # a forked process has none of its parent's threads
 
-matmul = product if amx.here or mkl.path is not None else numpys
-affine = product if amx.here or mkl.path is not None else plain
+compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+faster = compiled and (amx.here or mkl.path is not None)
+matmul, affine = (product, product) if faster else (numpys, plain)
