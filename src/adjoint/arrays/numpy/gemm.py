@@ -19,12 +19,11 @@ from numpy import matmul as numpys
 from adjoint.arrays.numpy import amx, mkl, threads
 
 ALONE = 1 << 15  # multiply-adds from which a thread with a core to itself is repaid the way to MKL
-TILED = 1 << 21  # of a thread, from which the parts of bfloat16 are repaid
+TILED, LEAST = 1 << 21, (32, 64, 64)  # of a thread, and rows, sums and columns, from which tiles are repaid
 QUIET = 1 << 18  # from which NumPy's BLAS would wake its threads, which take the cores from a crew's
 SHARED = 1 << 20  # from which a crew is repaid
-LARGE = 2 << 20  # bytes of a large page
-LEAST = 32, 64, 64  # rows, numbers along the sum and columns from which they are
 SLIM = 16  # columns of a gradient up to which BLAS makes its transpose faster
+LARGE = 2 << 20  # bytes of a large page
 FLOAT, DOUBLE = dtype("float32"), dtype("float64")
 NO_BIAS = {kind: empty(0, kind) for kind in (FLOAT, DOUBLE)}
 own = threads.own
@@ -50,16 +49,17 @@ def product(x: Any, y: Any, bias: Any = None) -> Any:
             for way in ways(parts, kind, tiled):
                 if way(x, y, row, out):
                     return out if row is bias or bias is None else plus(out, bias)
-    elif x.ndim + y.ndim == 3 and max(x.size, y.size) >= SHARED and x.shape[-1] == y.shape[0] and shares(bias):
+    elif x.ndim + y.ndim == 3 and min(x.ndim, y.ndim) == 1 and shares(x, y, bias):
         return product(*((x, y.reshape(-1, 1)) if y.ndim == 1 else (x.reshape(1, -1), y))).reshape(-1)
     elif x.size >= QUIET:
         threads.rest()
     return plain(x, y, bias)
 
 
-def shares(bias: Any) -> bool:
+def shares(x: Any, y: Any, bias: Any) -> bool:
     """Whether a large matrix times a vector is a crew's: its threads are awake where BLAS's own have to wake first."""
-    return bias is None and mkl.path is not None and not own.share
+    large = max(x.size, y.size) >= SHARED and x.shape[-1] == y.shape[0]
+    return large and bias is None and mkl.path is not None and not own.share
 
 
 def plain(x: Any, y: Any, bias: Any = None) -> Any:
