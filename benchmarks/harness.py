@@ -44,7 +44,10 @@ def serve(workers: dict[str, Callable[[], Callable[[], object]]]) -> None:
 def contest(
     title: str, module: str, peers: list[Peer], rounds: int, repeats: int, unit: float = 1e3
 ) -> dict[str, float]:
-    """Let the peers take turns; print and return the median of each, in milliseconds or other units of a second."""
+    """Let the peers take turns; print and return the median of each, in milliseconds or other units of a second.
+
+    A round is the median of its repeats: the first after a pause wakes threads and memory, and is not what is asked.
+    """
     started = [
         subprocess.Popen(
             [sys.executable, "-m", module, "worker", peer.worker],

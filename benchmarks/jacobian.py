@@ -56,7 +56,7 @@ WORKERS = {
 }
 
 
-def main(rounds: int = 9, repeats: int = 3) -> list[dict[str, float]]:
+def main(rounds: int = 9, repeats: int = 9) -> list[dict[str, float]]:
     """Print a table for each function."""
     titles = {"linear": f"Jacobian of A x, {N}×{N}, float32", "chain": f"Jacobian of tanh(A tanh(B x)), {N}×{N}"}
     return [

@@ -107,7 +107,7 @@ def peak(worker: str) -> float:
     return float(json.loads(told.stdout.splitlines()[-1]))
 
 
-def main(rounds: int = 9, repeats: int = 1) -> dict[str, float]:
+def main(rounds: int = 5, repeats: int = 3) -> dict[str, float]:
     """Print the table, the floors and the peaks of memory."""
     found = contest(
         "GPT-2 small, LoRA r = 8 on all linear layers, 4 × 128 tokens, AdamW: a step",
