@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from typing import Any
 
@@ -76,6 +77,19 @@ def pause(typing):  # type: ignore[no-untyped-def]
         if X86:
             hint = ir.FunctionType(NOTHING, [])
             builder.call(cgutils.get_or_insert_function(builder.module, hint, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), made
+
+
+@intrinsic
+def give_way(typing):  # type: ignore[no-untyped-def]
+    """Let another thread have this core, if one waits for it."""
+
+    def made(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if hasattr(os, "sched_yield"):
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), made

@@ -19,13 +19,14 @@ import numba
 import numpy as np
 
 from adjoint.arrays.numpy import threads
-from adjoint.arrays.numpy.atoms import add, address, call, exchange, pause, read, write
+from adjoint.arrays.numpy.atoms import add, address, call, exchange, give_way, pause, read, write
 from adjoint.arrays.numpy.compiling import OPTIONS, kept
 
 # Kernels of other files have `share` inside, and Numba keeps them as long as those files are the same: touch them too.
 LINE = 8  # words of a cache line: what two threads write lies in two of them
 TURN, REST, DONE, FUNCTION, ARGS, BUSY, PLACES = 0, 1, LINE, 2 * LINE, 2 * LINE + 1, 3 * LINE, 4 * LINE  # of the board
 AWAKE = 100_000  # looks at the board, about a millisecond, before a thread sleeps
+PATIENT = 1_000  # looks after which it lets others have the core: it may be the only one of both threads
 
 
 @kept(numba.njit, "void(int64[::1], int64, int64, int64)", **OPTIONS)
@@ -39,6 +40,14 @@ def work(board, me, parts, turn):  # type: ignore[no-untyped-def]
             add(board, DONE, 1)
 
 
+@numba.njit(inline="always")
+def look(looks):  # type: ignore[no-untyped-def]
+    """Wait a moment, after so many."""
+    if looks % PATIENT == PATIENT - 1:
+        give_way()
+    pause()
+
+
 @kept(numba.njit, "int64(int64[::1], int64, int64, int64)", **OPTIONS)
 def stay(board, me, parts, last):  # type: ignore[no-untyped-def]
     """Work on what comes after turn `last`, until nothing has come for a while; gives the last turn seen."""
@@ -46,7 +55,7 @@ def stay(board, me, parts, last):  # type: ignore[no-untyped-def]
     while idle < AWAKE and not read(board, REST):
         turn = read(board, TURN)
         if turn == last:
-            pause()
+            look(idle)
             idle += 1
         else:
             work(board, me, parts, turn)
@@ -67,8 +76,10 @@ def share(board, parts, function, args):  # type: ignore[no-untyped-def]
     turn = read(board, TURN) + 1
     write(board, TURN, turn)
     work(board, 0, parts, turn)
+    looks = 0
     while read(board, DONE) < parts:
-        pause()
+        look(looks)
+        looks += 1
     write(board, BUSY, 0)
 
 
