@@ -114,7 +114,8 @@ def room(parts: int) -> Any:
     if own.room is None or own.parts < parts:
         from adjoint.arrays.numpy.tile_kernels import ROOM
 
-        pages = mmap.mmap(-1, (parts * ROOM // LARGE + 2) * LARGE)
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # by default a forked process would write to the same memory
+        pages = mmap.mmap(-1, (parts * ROOM // LARGE + 2) * LARGE, private)
         with suppress(OSError):  # where Linux has no large pages
             pages.madvise(mmap.MADV_HUGEPAGE)
         whole = frombuffer(pages, "uint8")
