@@ -104,6 +104,43 @@ def test_gradients_of_a_network_that_has_changed_since(change: str) -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
+class Noted(aj.nn.Module):
+    """A layer with a list that is no part of the tree, and a number."""
+
+    def __init__(self) -> None:
+        self.weight = np.ones(2)
+        self.power: float = 2
+        self.seen: list[float] = []
+
+    def __call__(self, x: Any) -> Any:
+        self.seen.append(self.power)
+        return self.weight * x**self.power
+
+
+def test_a_part_that_equals_the_one_before_is_not_taken_for_it() -> None:
+    net = Stack()
+    net.layers, net.shift = [Noted()], None
+    Structure(net)
+    before, net.layers[0] = net.layers[0], Noted()
+    x = np.ones(2)
+    aj.grad(lambda net: aj.mean(net(x)))(net)
+    net.layers[0].power = 2.0
+    aj.grad(lambda net: aj.mean(net(x)))(net)
+    assert before.seen == []
+    assert [type(power) for power in net.layers[0].seen] == [int, float]
+
+
+def test_a_module_without_a_class_of_its_own_is_a_part_as_any_other() -> None:
+    net, x = Stack(), np.ones((2, 3), "float32")
+    group: Any = aj.nn.Module()
+    group.weight = np.ones(3)
+    net.more = group
+    for _ in range(2):
+        assert len(Structure(net).own()) == len(flatten(net)[0]) == 6
+        assert aj.grad(lambda net: aj.mean(net(x) * net.more.weight))(net).more.weight.shape == (3,)
+    np.testing.assert_array_equal(aj.grad(lambda group: aj.mean(group.weight**2))(group).weight, np.full(3, 2 / 3))
+
+
 def test_what_is_known_of_a_network_does_not_keep_it() -> None:
     net: Any = aj.nn.MLP((4, 3, 2))
     net[0].note = note = {1}

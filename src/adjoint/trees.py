@@ -87,7 +87,8 @@ def _held(node: Any) -> list[Any]:
 class Layout(NamedTuple):
     """What the trees of one structure share: see `roles`.
 
-    Of modules and arrays alone `marks` tell it (see `walk`), and `plain` whether every leaf is a differentiable one.
+    Of modules and arrays alone `marks` tell it while the treedef keeps the forms (see `walk`), and `plain` whether
+    every leaf is a differentiable one.
     """
 
     treedef: Any
@@ -104,20 +105,21 @@ def taken_apart(tree: Any) -> tuple[list[Any], Layout]:
     if not (hasattr(type(tree), "_buffers") and walk(tree, leaves, marks)):
         leaves, treedef = flatten(tree)
         return leaves, Layout(treedef, *roles(treedef))
-    form = marks[1]
-    if form.layout is None or form.layout.marks != marks:
+    form = tree.form()
+    layout: Layout | None = form.layout  # other threads may put another one there meanwhile
+    if layout is None or layout.marks != marks:
         treedef = flatten(tree)[1]
         each, buffered = _assigned(treedef)
-        form.layout = Layout(treedef, each, buffered, marks, all(each) and OTHER not in marks)
-    return leaves, form.layout
+        layout = form.layout = Layout(treedef, each, buffered, marks, all(each) and OTHER not in marks)
+    return leaves, layout
 
 
 def walk(node: Any, leaves: list[Any], marks: list[Any]) -> bool:
     """Take a module apart where there is nothing in it but modules, lists and arrays; whether that is so.
 
-    A module's marks are its type and form, a list's `list` and its length, then come those of the children: FLOATING
-    for an array that is differentiable, OTHER for one that is not, None where there is none. optree takes apart every
-    tree, but takes four times as long.
+    A module's marks are its type and its form's identity (one that is equal can hold other objects), a list's `list`
+    and its length, then come those of the children: FLOATING for an array that is differentiable, OTHER for one that is
+    not, None where there is none. optree takes apart every tree, but takes four times as long.
     """
     kind = type(node)
     if kind is list:
@@ -129,7 +131,7 @@ def walk(node: Any, leaves: list[Any], marks: list[Any]) -> bool:
         if form.ties:
             return False
         children = [fields[name] for name in form.names]
-        marks += kind, form
+        marks += kind, id(form)
     else:
         return False
     for child in children:

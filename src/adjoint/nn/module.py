@@ -344,7 +344,7 @@ class Module:
         return f"{type(self).__name__}({options}\n  {body}\n)"
 
 
-_unregistered: list[type[Module]] = []
+_unregistered: list[type[Module]] = [Module]
 
 
 def register_with_jax(*classes: type[Module]) -> None:
@@ -364,6 +364,9 @@ def _flatten(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
         form = module.form()
     fields = module.__dict__
     return [fields[name] for name in form.names], form, form.names
+
+
+optree.register_pytree_node(Module, _flatten, Module._unflatten, namespace=NAMESPACE)  # type: ignore[arg-type]
 
 
 def is_child(value: Any) -> bool:
