@@ -213,6 +213,18 @@ def test_properties_propagate() -> None:
     assert (-2.0 * aj.Dense(np.eye(2), frozenset({"symmetric", "positive"}))).properties == {"symmetric"}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("chosen", [aj.relu, lambda x: aj.clip(x, -1.5, 1.5), lambda x: aj.where(x > 0, x, 2.0 * x)])
+def test_what_is_chosen_twice_counts_twice(chosen: Any, dtype: str) -> None:
+    """Diagonals of truth values: their sum is one of numbers, in the dtype that they are applied to."""
+    x, v = np.array([1.0, -1.0, 2.0], dtype), np.array([1.0, 2.0, 3.0], dtype)
+    J = aj.jacobian(chosen, x)
+    for twice in (J + J, aj.jacobian(lambda x: chosen(x) + chosen(x), x)):
+        np.testing.assert_array_equal(twice @ v, 2 * (J @ v))
+        assert (twice @ v).dtype == dtype
+        np.testing.assert_array_equal(twice.dense(), 2 * J.dense())
+
+
 # The zero, the identity, the order
 
 

@@ -79,11 +79,16 @@ def add(a: LinearMap, b: LinearMap) -> LinearMap:
         return b
     if isinstance(b, Zero):
         return a
-    if isinstance(a, Diagonal) and isinstance(b, Diagonal):
+    if isinstance(a, Diagonal) and isinstance(b, Diagonal) and not (_chooses(a) and _chooses(b)):
         return Diagonal(a.d + b.d)
     if isinstance(a, Dense) and isinstance(b, Dense):
         return Dense(a.weight + b.weight, a.properties & b.properties & {"symmetric", "positive"})
     return kept(Sum((*terms_of(a), *terms_of(b))), a, b)
+
+
+def _chooses(m: Diagonal) -> bool:
+    """Whether the diagonal is true and false, the sum of which is no number."""
+    return "bool" in str(getattr(m.d, "dtype", ""))
 
 
 def scale(c: Any, a: LinearMap) -> LinearMap:

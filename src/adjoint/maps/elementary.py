@@ -260,7 +260,7 @@ class Gate(Diagonal):
 
     def __init__(self, z: Array) -> None:
         self.z = z
-        self._d = lambda: xp.greater(z, 0.0)
+        self._d = lambda: xp.astype(xp.greater(z, 0.0), z.dtype)
 
     def apply(self, v: Any) -> Any:
         """v where z > 0."""

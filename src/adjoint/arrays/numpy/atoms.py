@@ -131,7 +131,6 @@ def _pointer(number: Any, kind: Any) -> Any:
 words_at = _pointer(types.int64, WORD)
 floats_at = _pointer(types.float32, ir.FloatType())
 doubles_at = _pointer(types.float64, ir.DoubleType())
-ints_at = _pointer(types.int32, ir.IntType(32))
 
 
 HEAD = object.__basicsize__  # bytes of a NumPy array before the place of its numbers (ndarraytypes.h)
