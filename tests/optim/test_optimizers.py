@@ -293,6 +293,21 @@ def test_compiled_kernels_never_read_beyond_an_array(rule: type[Any]) -> None:
             rule([p.copy()], lr=0.1, **how).step([p.copy()], [wrong])
 
 
+@pytest.mark.parametrize("n", [3, 300])
+@pytest.mark.parametrize("rule", [aj.optim.SGD, aj.optim.AdamW, aj.optim.Lion])
+def test_a_step_on_a_read_only_array_is_refused_before_any_is_changed(rule: type[Any], n: int) -> None:
+    first, held = np.ones((n, n)), np.ones((n, n))
+    net, x = [first, held], np.ones(n)
+    optimizer = rule(net, lr=0.1)
+    array = aj.jacobian(lambda x: held @ x, x).dense()
+    with pytest.raises(ValueError, match="one of them is read-only, as constants are while a Jacobian"):
+        optimizer.step(net, [first.copy(), held.copy()])
+    np.testing.assert_array_equal(first, np.ones((n, n)))
+    del array
+    optimizer.step(net, [first.copy(), held.copy()])
+    assert (held < 1).all()
+
+
 def test_velocities_in_any_order_move() -> None:
     p = np.random.default_rng(0).standard_normal((200, 100))
     found = []

@@ -17,9 +17,17 @@ def composed(function: Any) -> Any:
 
 
 def written(arrays: Any, values: Any) -> Any:
-    """The arrays with the values written into them; plain numbers cannot change and are replaced."""
+    """The arrays with the values written into them; plain numbers cannot change and are replaced.
+
+    Raises ValueError, before anything is written, where an array is read-only.
+    """
     if not all(isinstance(x, ndarray) for x in arrays):
         return list(values)
+    if not all(x.flags.writeable for x in arrays):
+        raise ValueError(
+            "a step writes into its arrays, and one of them is read-only, as constants are while a Jacobian, or an "
+            "array of one, refers to them: delete that before the step, or give the optimizer a copy of the network."
+        )
     for x, y in zip(arrays, values, strict=True):
         x[...] = y
     return arrays
