@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from adjoint.arrays.numpy import amx, gemm, threads
 
-pytestmark = pytest.mark.skipif(not amx.here, reason="this processor has no tiles of bfloat16, or they are not wanted")
+pytestmark = pytest.mark.skipif(
+    not (amx.here and gemm.faster), reason="this processor has no tiles of bfloat16, or they are not wanted"
+)
 
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "rows": lambda x: x,

@@ -6,7 +6,6 @@ A process has to ask before the first tile is loaded. `ADJOINT_BLAS=default` lea
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import platform
 import sys
@@ -33,7 +32,6 @@ def wanted() -> bool:
     return sys.platform == "linux" and platform.machine() == "x86_64" and os.environ.get("ADJOINT_BLAS") != "default"
 
 
-@functools.cache
 def granted() -> bool:
     """Whether the system lets this process use them; asks it."""
     call = ctypes.CDLL(None).syscall

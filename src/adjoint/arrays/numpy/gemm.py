@@ -41,14 +41,17 @@ def product(x: Any, y: Any, bias: Any = None) -> Any:
             if m <= SLIM <= n // SLIM and bias is None and x.flags.f_contiguous:
                 return ascontiguousarray(product(y.T, x.T).T)
             parts = 1 if alone or size < SHARED else threads.at_hand()
-            tiled = kind is FLOAT and size >= TILED * parts and n >= LEAST[0] and k >= LEAST[1] and m >= LEAST[2]
-            out = empty((n, m), kind)
-            row = NO_BIAS[kind]
-            if type(bias) is ndarray and bias.dtype is kind and bias.shape == (m,):
-                row = bias if bias.flags.c_contiguous and bias.flags.aligned else row
-            for way in ways(parts, kind, tiled):
-                if way(x, y, row, out):
-                    return out if row is bias or bias is None else plus(out, bias)
+            fits = n >= LEAST[0] and k >= LEAST[1] and m >= LEAST[2]
+            tiled = amx.here and kind is FLOAT and size >= TILED * parts and fits
+            if tiled or mkl.path is not None:
+                out = empty((n, m), kind)
+                row = NO_BIAS[kind]
+                if type(bias) is ndarray and bias.dtype is kind and bias.shape == (m,):
+                    row = bias if bias.flags.c_contiguous and bias.flags.aligned else row
+                for way in ways(parts, kind, tiled):
+                    if way(x, y, row, out):
+                        return out if row is bias or bias is None else plus(out, bias)
+            threads.rest()
     elif x.ndim + y.ndim == 3 and min(x.ndim, y.ndim) == 1 and shares(x, y, bias):
         return product(*((x, y.reshape(-1, 1)) if y.ndim == 1 else (x.reshape(1, -1), y))).reshape(-1)
     elif x.size >= QUIET:
@@ -58,7 +61,7 @@ def product(x: Any, y: Any, bias: Any = None) -> Any:
 
 def shares(x: Any, y: Any, bias: Any) -> bool:
     """Whether a large matrix times a vector is a crew's: its threads are awake where BLAS's own have to wake first."""
-    large = max(x.size, y.size) >= SHARED and x.shape[-1] == y.shape[0]
+    large = max(x.size, y.size) >= SHARED and x.shape[-1] == y.shape[0] and type(x) is type(y) is ndarray
     return large and bias is None and mkl.path is not None and not own.share
 
 
@@ -85,7 +88,7 @@ def ways(parts: int, kind: Any, tiled: bool) -> tuple[Way, ...]:
     from adjoint.arrays.numpy.crew import crew
 
     found: list[Way] = []
-    if tiled and amx.here:
+    if tiled:
         from adjoint.arrays.numpy.tiles import compiled_for
 
         if compiled_for():
