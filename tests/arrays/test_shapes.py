@@ -330,6 +330,7 @@ FUSED_ARGUMENTS: dict[str, list[Any]] = {
     "linear": [ShapeArray((5, 4)), ShapeArray((5,))],
     "clip": [-1.0, 1.0],
     "threshold": [0.5, 2.0],
+    "gated": [ShapeArray((3, 4))],
 }
 
 
