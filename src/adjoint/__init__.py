@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from adjoint import classical, data, interop, maps, nn, ops, optim, random, training
 from adjoint.checks import Linearity, Report, check, is_linear
 from adjoint.classical import *  # noqa: F403
-from adjoint.costs import cost
 from adjoint.errors import (
     BackendError,
     CheckpointError,
@@ -29,7 +28,6 @@ from adjoint.errors import (
     SpectrumError,
     TraceError,
 )
-from adjoint.inspection import diff, inspect
 from adjoint.interop import load, open, save
 from adjoint.maps import *  # noqa: F403
 from adjoint.nn.init import seed
@@ -41,22 +39,35 @@ from adjoint.transforms import ggn, grad, hvp, jacobian, jvp, linearize, stop_gr
 from adjoint.vectorized import vmap
 
 if TYPE_CHECKING:
+    from adjoint import costs as costs
+    from adjoint import inspection as inspection
     from adjoint import lora, models, quantization, slim
+    from adjoint.costs import cost
+    from adjoint.inspection import diff, inspect
     from adjoint.quantization import quantize
     from adjoint.slim import factorize
 else:
+    _HOMES = {
+        "cost": "costs",
+        "diff": "inspection",
+        "factorize": "slim",
+        "inspect": "inspection",
+        "quantize": "quantization",
+    }
 
     def __getattr__(name: str) -> Any:
-        """The architectures, low-rank adaptation, quantization and slimming, which load when first used."""
+        """Costs, inspection, the architectures, adaptation, quantization and slimming, which load when first used."""
         from importlib import import_module
 
-        if name in ("lora", "models", "quantization", "slim"):
+        if name in ("costs", "inspection", "lora", "models", "quantization", "slim"):
             return import_module(f"adjoint.{name}")
-        if name == "quantize":
-            return import_module("adjoint.quantization").quantize
-        if name == "factorize":
-            return import_module("adjoint.slim").factorize
-        raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
+        if name not in _HOMES:
+            raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
+        found = globals()[name] = getattr(import_module(f"adjoint.{_HOMES[name]}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 __all__ = [  # noqa: PLE0604
