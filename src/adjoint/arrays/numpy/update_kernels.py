@@ -12,10 +12,10 @@ import numpy as np
 from numba.np.numpy_support import carray
 from numpy import ndarray
 
-from adjoint.arrays.numpy import mkl
 from adjoint.arrays.numpy.atoms import doubles_at, floats_at, numbers_of, words_at
 from adjoint.arrays.numpy.compiling import job, kernel
 from adjoint.arrays.numpy.crew import crew, perform
+from adjoint.arrays.numpy.gemm import faster
 from adjoint.arrays.numpy.threads import at_hand, rest
 
 PIECE = 4096  # parameters of an array that one thread updates alone
@@ -135,10 +135,9 @@ def adam(
 
 
 def jointly(function: int, words: list[int], size: int) -> None:
-    """A job on so many numbers, by a crew where its threads are awake, or their waking is repaid."""
-    awake = mkl.path is not None
-    crew(at_hand() if awake or size >= GRAIN else 1).do(perform, function, np.array(words))
-    if not awake:
+    """A job on so many numbers, by a crew where products keep it awake, or where waking it is repaid."""
+    crew(at_hand() if faster or size >= GRAIN else 1).do(perform, function, np.array(words))
+    if not faster:
         rest()  # the threads of NumPy's BLAS need the cores
 
 
