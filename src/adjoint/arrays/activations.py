@@ -211,7 +211,7 @@ def gelu(x: Array, /, approximate: str = "none") -> Array:
 
 @composition
 def gated(u: Array, z: Array, /) -> Array:
-    """u where z > 0, else 0: what `relu` of value z passes on of u."""
+    """[z > 0] u: what `relu` of value z passes on of u; 0 times NaN is NaN."""
     return greater(z, 0.0) * u
 
 

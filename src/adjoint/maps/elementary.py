@@ -249,7 +249,9 @@ class Diagonal(LinearMap):
 
 
 class Gate(Diagonal):
-    """x ↦ x where z > 0, else 0: the derivative of relu, z its value. The diagonal is made where it is asked for.
+    """x ↦ [z > 0] x, entry by entry: the derivative of relu, z its value, whose shape is that of both spaces.
+
+    A closed gate multiplies by 0, so that NaN stays NaN. The diagonal is made where it is asked for.
 
     >>> import numpy as np, adjoint as aj
     >>> aj.Gate(np.array([1.0, 0.0, 2.0])) @ np.array([3.0, 4.0, 5.0])
