@@ -14,6 +14,7 @@ from tests.covered import DOCUMENT, ROOT, rows
 
 # Read by the libraries when they load, which is after this file.
 SURROUNDINGS = {
+    "ADJOINT_CACHE": "off",
     "JAX_ENABLE_X64": "1",
     "JAX_PLATFORMS": "cpu",
     "MKL_NUM_THREADS": "1",

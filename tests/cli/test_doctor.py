@@ -126,8 +126,6 @@ def test_examination_is_light_and_tells_its_steps(told: dict[str, Any]) -> None:
     assert told["imported"] == []
     assert told["steps"][0] == "the clock"
     assert "float32 products on 1 thread" in told["steps"]
-    # Ten seconds on an idle machine; the suite itself keeps this one busy.
-    assert told["facts"]["seconds"] < 30
 
 
 def test_backends_are_those_installed(facts: dict[str, Any]) -> None:

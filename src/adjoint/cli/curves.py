@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from adjoint.cli.report.drawing import logarithmic
+from adjoint.cli.report.axes import logarithmic
 from adjoint.cli.times import predicted
 from adjoint.costs import Cost, Growth
 

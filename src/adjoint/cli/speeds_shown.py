@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.text import Text
 
 from adjoint.cli.curves import COLOURS, FORMATS, STYLE
-from adjoint.cli.report.drawing import logarithmic
+from adjoint.cli.report.axes import logarithmic
 from adjoint.cli.speeds import CLAIMED, Speeds
 from adjoint.cli.tables import columns
 from adjoint.costs.units import seconds

@@ -6,14 +6,13 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Colours that stand for the variables of page.css.
 INK, MUTED, LINE, BLUE, ORANGE = "#000001", "#000002", "#000003", "#000004", "#000005"
@@ -45,7 +44,6 @@ STYLE: Any = {
     "ytick.major.size": 0,
 }
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Drawing:
@@ -85,40 +83,3 @@ def element(text: str, label: str, width: float, height: float) -> Markup:
         text = text.replace(colour, f"var({variable})")
     head = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.1f} {height:.1f}">'
     return Markup(head + re.sub(r" {2,}", " ", text))
-
-
-def logarithmic(
-    axes: Axes, which: Literal["x", "y"], ticks: int = 5, subs: tuple[float, ...] | None = None
-) -> None:  # fmt: skip
-    """Make one axis logarithmic, its numbers written plainly.
-
-    Unless `subs` says otherwise they are powers of ten; where what is drawn spans less than two of them 2 and 5 times
-    each, too.
-
-    >>> axes = Figure().add_subplot()
-    >>> _ = axes.plot([2e8, 6e8])
-    >>> logarithmic(axes, "y")
-    >>> [power(y, 2) for y in axes.get_yticks()]
-    ['10⁸', '2·10⁸', '5·10⁸']
-    """
-    axes.set(**{f"{which}scale": "log"})
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if subs is None:
-        low, high = axis.get_data_interval()
-        subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value, 2)))
-
-
-def power(value: float, decimals: int = 0) -> str:
-    """A number as people write it on an axis.
-
-    >>> power(1e-7), power(0.1), power(100.0), power(1.23e-8, 1)
-    ('10⁻⁷', '0.1', '100', '1.2·10⁻⁸')
-    """
-    if value == 0 or 0.01 <= value <= 1000:
-        return f"{value:g}"
-    digits, exponent = f"{value:.{decimals}e}".split("e")
-    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
-    return f"{'' if digits == '1' else f'{digits}·'}10{str(int(exponent)).translate(SUPERSCRIPTS)}"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from adjoint.checks import Row
-from adjoint.cli.report.drawing import BLUE, INK, LINE, MUTED, ORANGE, drawing, logarithmic
+from adjoint.cli.report.axes import logarithmic
+from adjoint.cli.report.drawing import BLUE, INK, LINE, MUTED, ORANGE, drawing
 from adjoint.costs import LayerCost
 from adjoint.inspection import Depth, Layer
 from adjoint.training import Epoch
@@ -79,7 +80,7 @@ def flow(trained: Sequence[Depth], untrained: Sequence[Depth]) -> Markup:
             branch = [(k, depth) for k, depth in enumerate(depths) if depth.level]
             axes.plot([d.norm for _, d in branch], [k for k, _ in branch], "o", color=color, markerfacecolor="none")
         axes.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
-        logarithmic(axes, "x", subs=(1.0, 2.0, 5.0))
+        logarithmic(axes, "x")
         axes.set_yticks(range(len(trained)), [("· " if d.level else "") + located(d) for d in trained])
         axes.set_ylim(len(trained) - 0.5, -0.5)
         axes.figure.legend(loc="outside upper right", ncols=2)

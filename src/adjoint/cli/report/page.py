@@ -16,7 +16,7 @@ from adjoint.cli import experiment as settings
 from adjoint.cli.blindness import Twins, Unlit, first_map, named
 from adjoint.cli.experiment import Experiment
 from adjoint.cli.report import figures, pictures
-from adjoint.cli.report.drawing import power
+from adjoint.cli.report.axes import power
 from adjoint.inspection import Layer
 from adjoint.inspection.table import figures as number
 from adjoint.inspection.table import percent, shape
