@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adjoint import _blas
+from tests.patience import HANGS
 
 AVX512 = frozenset(
     ["fpu", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx512_vnni"]
@@ -65,7 +66,7 @@ def python(code: str, **environ: str) -> dict[str, object]:
     """Run code that prints JSON in a fresh interpreter."""
     kept = {key: value for key, value in os.environ.items() if key not in {"ADJOINT_BLAS", "OPENBLAS_CORETYPE"}}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=kept | environ, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], env=kept | environ, capture_output=True, text=True, check=True, timeout=HANGS
     )
     result: dict[str, object] = json.loads(done.stdout)
     return result

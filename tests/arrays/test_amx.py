@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adjoint.arrays.numpy import amx
+from tests.patience import HANGS
 
 HAS = "processor\t: 0\nflags\t\t: fpu sse2 avx512f amx_bf16 amx_tile amx_int8\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 
@@ -58,4 +59,5 @@ def test_a_person_can_leave_products_to_numpy() -> None:
     code = (
         "import numpy; from adjoint.arrays.numpy import amx, gemm; assert not amx.here and gemm.matmul is numpy.matmul"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "ADJOINT_BLAS": "default"})
+    environ = {**os.environ, "ADJOINT_BLAS": "default"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS, env=environ)

@@ -14,6 +14,7 @@ from adjoint.arrays.numpy import threads
 from adjoint.arrays.numpy.atoms import add, words_at
 from adjoint.arrays.numpy.compiling import job
 from adjoint.arrays.numpy.crew import Crew, perform
+from tests.patience import HANGS
 
 
 @job
@@ -28,8 +29,8 @@ def asleep(crew, me):
     return crew._board[crews.PLACES + 2 * crews.LINE * me + crews.LINE] == 1
 
 
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
+def until(condition):
+    end = time.monotonic() + HANGS
     while not condition() and time.monotonic() < end:
         time.sleep(1e-3)
     return condition()
@@ -100,12 +101,12 @@ def test_a_process_may_end_right_after_a_job():
         "assert gemm.matmul(x, x)[0, 0] == 200.0"
     )
     for _ in range(3):
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS)
 
 
 def test_dismissed_threads_sleep():
     crew, seen = Crew(3), np.zeros(16, np.int64)
     crew.do(perform, count.address, seen)
-    crew.dismiss(10.0)
+    crew.dismiss(HANGS)
     assert asleep(crew, 1)
     assert asleep(crew, 2)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from adjoint.arrays.numpy import amx, gemm, mkl, threads
+from tests.patience import HANGS
 
 LAYOUTS = {
     "rows": lambda x: x,
@@ -154,7 +155,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_forked_process_has_a_crew_of_its_own():
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=HANGS)
 
 
 def test_what_a_job_reads_lives_until_it_ends():
@@ -167,5 +168,5 @@ def test_what_a_job_reads_lives_until_it_ends():
         "for _ in range(20):\n"
         "    assert np.allclose(gemm.product(x, x, x[0].copy()), np.matmul(x, x) + x[0])"
     )
-    tunables = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "GLIBC_TUNABLES": tunables})
+    environ = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS, env=environ)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adjoint.arrays.numpy import amx, gemm, mkl, threads
+from tests.patience import HANGS
 
 pytestmark = pytest.mark.skipif(
     not (amx.here and gemm.faster), reason="this processor has no tiles of bfloat16, or they are not wanted"
@@ -237,7 +238,7 @@ for n, k, m in ((64, 64, 64), (33, 65, 70), (47, 80, 49), (32, 800, 31), (290, 9
 
 
 def test_nothing_is_read_beside_the_operands() -> None:
-    subprocess.run([sys.executable, "-c", BETWEEN_WALLS], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", BETWEEN_WALLS], check=True, timeout=HANGS)
 
 
 def test_several_threads_at_once() -> None:
@@ -270,7 +271,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_forked_process_multiplies_as_well() -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=HANGS)
 
 
 AT_ONCE = """
@@ -291,7 +292,7 @@ raise SystemExit(min(wrong, 1) or os.waitstatus_to_exitcode(os.waitpid(child, 0)
 def test_a_forked_process_and_its_parent_multiply_at_once() -> None:
     """The place for panels, which was there before, is then each process's own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", AT_ONCE], check=True, timeout=60, env=environment)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", AT_ONCE], check=True, timeout=HANGS, env=environment)
 
 
 def test_large_products_are_made_of_tiles_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import adjoint
 from adjoint import cli
+from tests.patience import HANGS
 
 MAIN = "from adjoint.cli import main; main()"
 
@@ -96,6 +97,6 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
     code = (
         f"import sys\nsys.argv = ['adjoint', '--help']\ntry:\n    {MAIN}\nexcept SystemExit:\n    print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"jax", "jinja2", "matplotlib", "numba", "scipy", "sklearn", "torch"}

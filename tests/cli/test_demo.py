@@ -21,6 +21,7 @@ from scipy.special import erf, log_softmax
 import adjoint as aj
 from adjoint.cli import demo as module
 from adjoint.cli.experiment import BATCH, DECAY, cross_validated, network, rates, trained
+from tests.patience import HANGS
 
 EPOCHS, SEED = 10, 3
 EPS = float(np.finfo(np.float32).eps)
@@ -36,7 +37,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"sys.argv = ['adjoint', 'demo', '--out', {str(folder)!r}, '--epochs', '{EPOCHS}', '--seed', '{SEED}']\n"
         "try:\n    main()\nfinally:\n    print('imported', *({'torch', 'jax'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=HANGS)
     assert (done.returncode, done.stderr) == (0, "")
     (folder.parent / "told").write_text(done.stdout)
     return folder

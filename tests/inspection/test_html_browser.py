@@ -19,7 +19,7 @@ import pytest
 import adjoint as aj
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WAIT = 20.0
+WAIT = 120.0  # seconds, far more than any machine takes
 # The browser reads commands from pipe 3 and answers to pipe 4.
 PLACED = """
 import fcntl, os, sys

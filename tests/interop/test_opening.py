@@ -21,6 +21,7 @@ import torch
 
 import adjoint as aj
 from adjoint.interop import Weights
+from tests.patience import HANGS
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
@@ -216,7 +217,7 @@ print(mapped, own() - before)
 """
     if not os.path.exists("/proc/self/smaps_rollup"):
         pytest.skip("Linux's account of memory")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=True)
     mapped, converted = map(int, done.stdout.split())
     assert mapped < 0.1 * size
     assert converted < 1.2 * size + 2**21

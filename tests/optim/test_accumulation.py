@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adjoint as aj
+from tests.patience import HANGS
 
 DATA = aj.data.digits()
 CLASSES = 10
@@ -138,4 +139,4 @@ def test_a_process_forked_meanwhile_has_all_threads() -> None:
         "        os._exit(0 if get() == 2 else 1)\n"
         "    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=HANGS)
