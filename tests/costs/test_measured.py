@@ -1,18 +1,16 @@
-"""What is counted against what is measured: all memory of training, and what products and sums reach."""
+"""What is counted against what is measured: all memory of training, and what a roofline is made of."""
 
 from __future__ import annotations
 
-import time
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import threadpoolctl
 
 import adjoint as aj
-from adjoint.costs import Pass, Roofline
-from adjoint.costs.measuring import matmul_gflops, seconds
+from adjoint.costs import Roofline, measuring, roofline
 from adjoint.costs.memory import checkpointed
 
 NETS: dict[str, Any] = {
@@ -58,34 +56,35 @@ def test_all_memory_of_a_training_step(name: str, again: bool) -> None:
     assert 0.9 * expected < peak < 1.1 * expected  # the workspace of a kernel for convolutions is not counted
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What was timed so far: each call is made, and is told to have taken a tenth of a second."""
+    timed: list[Callable[[], object]] = []
+
+    def seconds(work: Callable[[], object]) -> float:
+        work()
+        timed.append(work)
+        return 0.1
+
+    monkeypatch.setattr(measuring, "seconds", seconds)
+    return timed
+
+
 @pytest.mark.covers("E05")
-def test_products_reach_what_sums_cannot() -> None:
-    """One thread: a product of large intensity does many more FLOPs a second than a sum, which waits for memory."""
-    n, size = 512, 1 << 23
-    product, total = Pass(2 * n**3, 2 * n**3, 12 * n * n), Pass(size, 0, 12 * size)
-    a, b = np.random.default_rng(0).random((2, n, n), "float32")
-    x, y = np.ones((2, size), "float32")
-    out = np.empty_like(x)
-    with threadpoolctl.threadpool_limits(1):
-        rates = [
-            spent.flops / min(seconds(work) for _ in range(5))
-            for spent, work in ((product, lambda: a @ b), (total, lambda: np.add(x, y, out=out)))
-        ]
-    assert product.intensity > 40 > 1 > total.intensity
-    assert rates[0] > 3 * rates[1]
-    line = Roofline("here", {"float32": rates[0]}, rates[1] / total.intensity)  # as measured just now
-    assert (line.bound(product), line.bound(total)) == ("compute", "memory")
+def test_a_measured_roofline_is_work_over_time(clock: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """2n³ operations a product; five passes over an array a triad, as c · s, then a + b, read and write them."""
+    monkeypatch.setattr(roofline, "ARRAY", 1 << 20)
+    line = Roofline.measure()
+    rate = 2 * 512**3 / 0.1
+    assert line.flops == pytest.approx({"float32": rate, "float64": rate})
+    assert line.bandwidth == pytest.approx(5 * (1 << 20) / 0.1)
 
 
-def test_the_rate_is_that_of_the_product_given() -> None:
+def test_the_rate_is_that_of_the_product_given(clock: list[Any]) -> None:
     """One that takes a tenth of a second for 512 × 512 ends the search for a size; each size is warmed up first."""
     sizes: list[int] = []
-
-    def slow(x: Any, y: Any) -> None:
-        sizes.append(len(x))
-        time.sleep(0.1)
-
-    rate, n = matmul_gflops("float32", budget=0.2, matmul=slow)
+    rate, n = measuring.matmul_gflops("float32", budget=0.2, matmul=lambda x, y: sizes.append(len(x)))
     assert n == 512
     assert sizes == [512] * 4
-    assert 0.5 < rate / (2 * 512**3 / 0.1 / 1e9) <= 1
+    assert len(clock) == 3
+    assert rate == pytest.approx(2 * 512**3 / 0.1 / 1e9)
