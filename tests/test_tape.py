@@ -144,12 +144,23 @@ def test_constants_are_read_only_while_a_jacobian_lives(transform: Any) -> None:
 
 
 @pytest.mark.covers("F11")
-@pytest.mark.parametrize("made", [lambda J: J.dense(), lambda J: J.dense()[1:].T, lambda J: J.T.dense().mT[:1]])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda A: aj.jacobian(lambda x: A @ x, np.ones(2)).dense(),
+        lambda A: aj.jacobian(lambda x: A @ x, np.ones(2)).dense()[1:].T,
+        lambda A: aj.jacobian(lambda x: A @ x, np.ones(2)).T.dense().mT[:1],
+        lambda A: aj.jacobian(lambda x: A @ x, np.ones(2)).matrix(),
+        lambda A: aj.jacobian(lambda x: A @ x, np.ones(2)).T.matrix().mT[:1],
+        lambda A: aj.jacobian(lambda x: aj.reshape(A @ x, (1, 2)), np.ones(2)).matrix(),
+    ],
+)
 def test_constants_are_read_only_while_an_array_of_a_jacobian_lives(made: Callable[[Any], Any]) -> None:
     """The array may be the constant's memory: it cannot change under the one who has it, nor be changed by him."""
     A = np.arange(4.0).reshape(2, 2).copy()
-    found = made(aj.jacobian(lambda x: A @ x, np.ones(2)))
+    found = made(A)
     gc.collect()
+    assert np.shares_memory(found, A)
     for change in (lambda: A.fill(5.0), lambda: found.fill(5.0), lambda: found.setflags(write=True)):
         with pytest.raises(ValueError, match=r"read-only|WRITEABLE"):
             change()
@@ -160,10 +171,11 @@ def test_constants_are_read_only_while_an_array_of_a_jacobian_lives(made: Callab
 
 @pytest.mark.covers("F11")
 @pytest.mark.parametrize("dtype", ["float16", "float32", ml_dtypes.bfloat16])
-def test_an_array_of_a_jacobian_outlives_it(dtype: Any) -> None:
+@pytest.mark.parametrize("made", [lambda J: J.dense(), lambda J: J.matrix()])
+def test_an_array_of_a_jacobian_outlives_it(dtype: Any, made: Callable[[Any], Any]) -> None:
     A = np.arange(6).astype(dtype).reshape(2, 3)
     wanted = A.copy()
-    found = aj.jacobian(lambda x: A @ x, np.ones(3, dtype)).dense()
+    found = made(aj.jacobian(lambda x: A @ x, np.ones(3, dtype)))
     with suppress(ValueError):  # read-only, or no longer the array's memory
         A += A
     assert found.dtype == A.dtype

@@ -220,7 +220,11 @@ class LinearMap(Spectral):
         return self.eye(0).dtype
 
     def matrix(self) -> Array:
-        """The matrix of the map, (m, n), both spaces flattened: column j is the image of the j-th basis vector."""
+        """The matrix of the map, (m, n), both spaces flattened: column j is the image of the j-th basis vector.
+
+        It may be the memory of an array that the map is made of, guarded as in `dense`: a subclass that gives out such
+        an array passes it through `lasting`.
+        """
         m, n = self.shape
         if n <= m:
             return ravel(self.apply(unravel(self.eye(n), self.in_shape)), self.out_shape).mT
@@ -253,7 +257,7 @@ class LinearMap(Spectral):
             col, line = 0, []
             for shape in factors(self.in_shape):
                 part = matrix[row : row + size(out), col : col + size(shape)]
-                line.append(lasting(xp.reshape(part, (*out, *shape)), self))
+                line.append(xp.reshape(part, (*out, *shape)))
                 col += size(shape)
             blocks.append(tuple(line) if is_product(self.in_shape) else line[0])
             row += size(out)

@@ -10,7 +10,7 @@ import numpy as np
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape, is_floating
 from adjoint.errors import ShapeError
-from adjoint.maps.base import NONE, ORTHOGONAL, POSITIVE, LinearMap, kept
+from adjoint.maps.base import NONE, ORTHOGONAL, POSITIVE, LinearMap, kept, lasting
 from adjoint.maps.elementary import Diagonal, Identity
 from adjoint.maps.layout import Permute, Reshape, Roll
 from adjoint.maps.matrices import Dense
@@ -100,11 +100,11 @@ class Composition(LinearMap):
             images, rest = unravel(self.eye(n), self.in_shape), maps
             if maps[-1].array() is not None:
                 images, rest = unravel(xp.astype(maps[-1].matrix().mT, self.dtype), maps[-1].out_shape), maps[:-1]
-            return ravel(Composition(rest).apply(images), self.out_shape).mT
+            return lasting(ravel(Composition(rest).apply(images), self.out_shape).mT, self)
         images, rest = unravel(self.eye(m), self.out_shape), maps
         if maps[0].array() is not None:
             images, rest = unravel(xp.astype(maps[0].matrix(), self.dtype), maps[0].in_shape), maps[1:]
-        return ravel(Composition(rest).adjoint(images), self.in_shape)
+        return lasting(ravel(Composition(rest).adjoint(images), self.in_shape), self)
 
     def describe(self) -> str:
         """The maps joined by @."""

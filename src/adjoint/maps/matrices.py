@@ -8,7 +8,7 @@ from typing import Any
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.errors import ShapeError
-from adjoint.maps.base import NONE, LinearMap, kept
+from adjoint.maps.base import NONE, LinearMap, kept, lasting
 from adjoint.maps.layout import summed_to
 from adjoint.maps.spaces import Space, lead_of
 
@@ -68,7 +68,7 @@ class Dense(LinearMap):
 
     def matrix(self) -> Array:
         """W itself."""
-        return self.weight
+        return lasting(self.weight, self)
 
 
 class Outer(LinearMap):
