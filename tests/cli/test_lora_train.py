@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from adjoint.cli.door import STATE
 from adjoint.lora import METHODS
 from adjoint.training import loop
 from tests.cli.lora_models import VERSE, bert, llama, masked_bert, t5, vit
+from tests.cli.stopping import stopping
 
 # PEFT asks transformers by an old name
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -176,23 +174,6 @@ def test_an_adapter_is_no_model(writer: Path, verse: Path, tmp_path: Path) -> No
 # Going on
 
 
-class Asked:
-    """True from the time on when it was asked so often: Ctrl-C during a step."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-@contextmanager
-def stopping(after: int) -> Iterator[Asked]:
-    """What stands in for `interruptions`."""
-    yield Asked(after)
-
-
 @pytest.mark.covers("L06")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("after", [3, 12])
@@ -218,19 +199,28 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     assert losses[0] == losses[1]
 
 
+INTERRUPTED = """
+import signal
+from adjoint.cli import main
+from adjoint.training.progress import Lines
+told = Lines.epoch
+def epoch(self, record):
+    told(self, record)
+    signal.raise_signal(signal.SIGINT)
+Lines.epoch = epoch
+main()
+"""
+
+
 def test_ctrl_c_is_heard(writer: Path, verse: Path, tmp_path: Path) -> None:
-    code = "from adjoint.cli import main; main()"
-    words = [writer, "--data", verse, "--out", tmp_path / "out", "--steps", 1000, "--seq", 16]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "lora", "train", *map(str, words)], stderr=subprocess.PIPE, text=True,
-        stdout=subprocess.DEVNULL,
+    """After the first round of a program of its own."""
+    words = [writer, "--data", verse, "--out", tmp_path / "out", "--steps", 20, "--seq", 16]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "lora", "train", *map(str, words)], capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
-    assert process.stderr is not None
-    process.stderr.readline()  # the first round is done
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate()
-    assert process.returncode == 130, told
-    assert "go" in told
+    assert done.returncode == 130, done.stderr
+    assert "go" in done.stderr
     assert (tmp_path / "out" / STATE).exists()
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,8 @@ from typer.testing import CliRunner
 import adjoint as aj
 from adjoint.cli import app
 from adjoint.cli.recipes import RECIPES
+from adjoint.training import loop
+from tests.cli.stopping import stopping
 
 VERSE = "Shall I compare thee to a summer's day?\nThou art more lovely and more temperate:\n"
 
@@ -72,42 +72,29 @@ def test_bad_calls(tmp_path: Path) -> None:
     assert "another run" in told
 
 
-def ended(process: subprocess.Popen[str]) -> int:
-    process.communicate()
-    return process.returncode
-
-
-def program(*words: object) -> subprocess.Popen[str]:
-    code = "from adjoint.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "train", *map(str, words)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_without_data_it_says_what_to_do(tmp_path: Path) -> None:
-    process = program("gpt", "--out", tmp_path)
-    _, told = process.communicate()
-    assert process.returncode == 1
-    assert "--data" in told
-    assert "ADJOINT_DATA" in told
+    code = "from adjoint.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "gpt", "--out", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "--data" in done.stderr
+    assert "ADJOINT_DATA" in done.stderr
 
 
-def test_interrupted_it_goes_on(tmp_path: Path) -> None:
+def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the midst of a run leaves a checkpoint; the same command ends at the weights of an unbroken run."""
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert ended(program("cnn", "--epochs", 8, "--out", straight)) == 0
-    process = program("cnn", "--epochs", 8, "--out", broken)
-    assert process.stderr is not None
-    process.stderr.readline()  # the first epoch is done
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate()
-    assert process.returncode == 130, told
+    assert run("cnn", "--epochs", 3, "--out", straight)[0] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "interruptions", lambda: stopping(40))
+        code, told = run("cnn", "--epochs", 3, "--out", broken)
+    assert code == 130, told
     assert "go on" in told
-    assert ended(program("cnn", "--epochs", 8, "--out", broken)) == 0
+    assert 0 < aj.load(broken / "checkpoint.safetensors")["optimizer.t"] <= 40
+    assert run("cnn", "--epochs", 3, "--out", broken)[0] == 0
+    losses = [[e["loss"] for e in history(out)["epochs"]] for out in (straight, broken)]
+    assert losses[0] == losses[1]
     a, b = aj.load(straight / "weights.safetensors"), aj.load(broken / "weights.safetensors")
     for name, x in a.items():
         np.testing.assert_array_equal(x, b[name])
