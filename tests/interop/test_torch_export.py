@@ -268,7 +268,7 @@ def test_a_buffer_that_counts_calls() -> None:
     net = from_torch(module, x)
     net(x.numpy())
     net(x.numpy())
-    assert float(net["calls"]) == float(module.calls) + 2.0
+    assert float(net["calls"]) == float(module.calls + 1.0 + 1.0)  # rounded as often
 
 
 def test_a_region_without_gradients_has_none() -> None:
