@@ -225,6 +225,54 @@ def test_what_is_chosen_twice_counts_twice(chosen: Any, dtype: str) -> None:
         np.testing.assert_array_equal(twice.dense(), 2 * J.dense())
 
 
+EXPRESSIONS: dict[str, Any] = {
+    "A": lambda A, I: A,
+    "2 A": lambda A, I: 2 * A,
+    "A 0.5": lambda A, I: A * 0.5,
+    "-A": lambda A, I: -A,
+    "A / 3": lambda A, I: A / 3,
+    "A + A": lambda A, I: A + A,
+    "A - A": lambda A, I: A - A,
+    "A + I": operator.add,
+    "AᵀA": lambda A, I: A.T @ A,
+    "AAA": lambda A, I: A @ A @ A,
+    "2 A (3 A)ᵀ": lambda A, I: 2 * A @ (3 * A).T,
+}
+FUNCTIONS = [
+    *(aj.relu, aj.relu6, aj.hardtanh, aj.leaky_relu, aj.elu, aj.abs, aj.square, aj.exp, aj.gelu, aj.softmax),
+    *(lambda x: aj.clip(x, -1.0, 1.0), lambda x: aj.where(x > 0, x, 0.5), lambda x: aj.where(x > 0, x, 2 * x)),
+    *(lambda x: aj.maximum(x, 0.5), lambda x: aj.minimum(x, 2.0 * x), lambda x: 2.0**x, lambda x: x**3),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_expressions_of_jacobians_have_the_dtype_of_their_matrices(expression: str, dtype: str) -> None:
+    """What is made of a Jacobian is what PyTorch makes of the matrix that its autograd gives, in the same dtype."""
+    x, v = (torch.tensor(t, dtype=getattr(torch, dtype)) for t in ([0.25, -1.5, 2.0, 0.75], [1.0, 2.0, -3.0, 4.0]))
+    made, near = EXPRESSIONS[expression], 64 * torch.finfo(x.dtype).eps
+    for f in FUNCTIONS:
+        want = made(torch.autograd.functional.jacobian(f, x), torch.eye(4, dtype=x.dtype))
+        J = made(aj.jacobian(f, x), aj.Identity((4,)))
+        assert want.dtype == J.dense().dtype == J.dtype == (J @ v).dtype == (J.T @ v).dtype == x.dtype
+        torch.testing.assert_close(J.dense(), want, rtol=near, atol=near)
+        if dtype in ("float32", "float64"):  # NumPy's halves are widened where a backward pass keeps more
+            J = made(aj.jacobian(f, x.numpy()), aj.Identity((4,)))
+            assert J.dense().dtype == J.dtype == (J @ v.numpy()).dtype == (J.T @ v.numpy()).dtype == dtype
+            np.testing.assert_allclose(J.dense(), want.numpy(), near, near)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_expressions_of_truth_values_keep_the_dtype_of_what_they_are_applied_to(expression: str, dtype: str) -> None:
+    kept, v = np.array([True, False, True, True]), np.array([1.0, 2.0, -3.0, 4.0], dtype)
+    made = EXPRESSIONS[expression]
+    for d, x in ((kept, v), (torch.tensor(kept), torch.tensor(v))):
+        found = made(aj.Diagonal(d), aj.Identity((4,))) @ x
+        assert found.dtype == x.dtype
+        np.testing.assert_allclose(found, made(np.diag(kept.astype(float)), np.eye(4)) @ v, 1e-3)
+
+
 # The zero, the identity, the order
 
 

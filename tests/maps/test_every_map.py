@@ -164,6 +164,19 @@ def test_backend_and_dtype_are_kept(example: Example, backend: str, dtype: str) 
             assert str(result.dtype) == str(first.dtype)
 
 
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.kind is not aj.Cast], ids=name)
+@eager
+def test_what_is_made_of_it_keeps_the_dtype(example: Example, backend: str, dtype: str) -> None:
+    A = build(example, backend, dtype)
+    x, y = element(A.in_shape, backend, dtype, 1), element(A.out_shape, backend, dtype, 2)
+    given = {str(part.dtype) for part in (x if isinstance(x, tuple) else (x,))}
+    for B in (2 * A, A * 0.5, -A, A / 3, A + A, A - 2 * A, (A + A).T.T, A @ A.T @ A):
+        for found in (B.apply(x), B.adjoint(y)):
+            assert {str(part.dtype) for part in (found if isinstance(found, tuple) else (found,))} == given, B
+        if A.array() is not None:
+            assert str(B.dtype) == str(B.matrix().dtype) == str(A.dtype), B
+
+
 @every_example
 @in_every_dtype
 def test_called_by_people(example: Example, dtype: str) -> None:

@@ -87,7 +87,7 @@ def add(a: LinearMap, b: LinearMap) -> LinearMap:
 
 
 def _chooses(m: Diagonal) -> bool:
-    """Whether the diagonal is true and false, the sum of which is no number."""
+    """Whether the diagonal is true and false: sums and multiples of those are none of the dtype they are applied to."""
     return "bool" in str(getattr(m.d, "dtype", ""))
 
 
@@ -98,7 +98,7 @@ def scale(c: Any, a: LinearMap) -> LinearMap:
     if isinstance(a, (Identity, Scale, Negate)):
         inner = factor(a)
         return Scale(c if inner is None else c * inner, a.in_shape)
-    if isinstance(a, Diagonal):
+    if isinstance(a, Diagonal) and not _chooses(a):
         return Diagonal(c * a.d)
     if isinstance(a, Dense):
         return Dense(c * a.weight, a.properties & {"symmetric"})

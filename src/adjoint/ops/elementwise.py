@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from adjoint import arrays as xp
@@ -37,6 +38,8 @@ def power_of_base(z: Any, x: Any, y: Any) -> LinearMap:
 
 def power_of_exponent(z: Any, x: Any, y: Any) -> LinearMap:
     """z log x, and 0 where x = 0."""
+    if isinstance(x, (int, float)):
+        return Diagonal(lambda: z * float(xp.log(x)) if x else 0.0 * z)
     return Diagonal(lambda: z * xp.log(xp.where(xp.equal(x, 0.0), 1.0, x)))
 
 
@@ -57,17 +60,24 @@ maximum = elementwise(
     xp.maximum, lambda z, x, y: share(xp.greater, z, x, y), lambda z, x, y: share(xp.greater, z, y, x)
 )
 minimum = elementwise(xp.minimum, lambda z, x, y: share(xp.less, z, x, y), lambda z, x, y: share(xp.less, z, y, x))
+
+
+def chosen(z: Any, where: Callable[[], Any]) -> LinearMap:
+    """1 where the truth values say so, 0 elsewhere, in the dtype of z: what is multiplied by it keeps its own."""
+    return Diagonal(lambda: xp.astype(where(), z.dtype))
+
+
 where = elementwise(
     xp.where,
     None,
-    lambda z, c, x, y: Diagonal(lambda: xp.not_equal(c, 0)),
-    lambda z, c, x, y: Diagonal(lambda: xp.equal(c, 0)),
+    lambda z, c, x, y: chosen(z, lambda: xp.not_equal(c, 0)),
+    lambda z, c, x, y: chosen(z, lambda: xp.equal(c, 0)),
 )
 
 
 def within(z: Any, x: Any, min: Any = None, max: Any = None) -> LinearMap:
     """1 inside the bounds and on them, 0 outside: where clipping changed nothing."""
-    return Diagonal(lambda: xp.equal(z, x))
+    return chosen(z, lambda: xp.equal(z, x))
 
 
 clip = elementwise(xp.clip, within)
@@ -75,7 +85,7 @@ clip = elementwise(xp.clip, within)
 
 def strictly_within(z: Any, x: Any, min_val: float = -1.0, max_val: float = 1.0) -> LinearMap:
     """1 between the bounds, 0 on them and outside, as PyTorch's saturating activations have it."""
-    return Diagonal(lambda: xp.logical_and(xp.greater(x, min_val), xp.less(x, max_val)))
+    return chosen(z, lambda: xp.logical_and(xp.greater(x, min_val), xp.less(x, max_val)))
 
 
 hardtanh = elementwise(xp.hardtanh, strictly_within)
