@@ -43,6 +43,12 @@ class Argument:
 def _fitted(value: Array, u: Any) -> Any:
     if u is None:
         return xp.zeros_like(value)
+    if u.shape != value.shape:
+        raise ShapeError(
+            f"grad: a gradient of shape {tuple(u.shape)} arrived at an argument of shape {tuple(value.shape)}: the map "
+            "of an operation on the way gives another space than its operand's (a broadcast that is not summed?); "
+            "aj.check(f, …) finds the operand."
+        )
     return xp.own(u) if u.dtype == value.dtype else xp.astype(u, value.dtype)
 
 

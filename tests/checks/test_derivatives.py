@@ -222,6 +222,87 @@ def test_a_wrong_pushforward_is_caught_too(size: int) -> None:
     assert (x.worst.operand[-3:], x.worst.output[-3:]) == (" 1]", " 2]")
 
 
+@pytest.mark.covers("F07")
+@pytest.mark.parametrize("at", [(), (normal(4),), (normal(2, 4),)], ids=["nowhere", "element", "batch"])
+def test_a_map_is_checked_by_its_own_directions(at: Any) -> None:
+    assert aj.check(Dense(normal(3, 4)), *at)
+    report = aj.check(Skewed(normal(3, 4), (2, 1), forward=False), *at)
+    (row,) = report.rows
+    assert row.dot > row.dot_tolerance
+    assert row.findings[0].endswith("so Jᵀ is wrong")
+    assert "2]/∂" in row.findings[0]
+    assert ", 1] is" in row.findings[0] or "[1] is" in row.findings[0]
+
+
+def test_a_map_with_a_wrong_matrix_or_that_is_not_linear() -> None:
+    class Misprinted(Dense):
+        __slots__ = ()
+
+        def matrix(self) -> Any:
+            return 1.001 * self.weight
+
+    class Bent(Dense):
+        __slots__ = ()
+
+        def apply(self, v: Any) -> Any:
+            return super().apply(v + 1e-2 * v * v)
+
+    assert "J.dense() is wrong" in str(aj.check(Misprinted(normal(3, 3))))
+    assert not aj.check(Bent(normal(3, 3)))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, jnp.asarray], ids=["numpy", "torch", "jax"])
+def test_maps_of_other_backends(kind: Any) -> None:
+    with jax.enable_x64(True):
+        assert aj.check(Dense(kind(normal(2, 2))))
+
+
+def test_a_map_of_single_precision() -> None:
+    assert aj.check(Dense(normal(2, 2).astype("float32")))
+    with pytest.raises(aj.DtypeError, match="operands of float32 are checked in float64, where Dense failed"):
+        aj.check(Dense(torch.ones(2, 2)))
+
+
+def test_maps_of_products_and_trees() -> None:
+    net = aj.nn.MLP((3, 4, 2), rng=0)
+    weights = aj.jacobian(lambda net: net(np.ones(3, "float32")), net)
+    pair = aj.block([[Dense(normal(3, 4)), Dense(normal(3, 2))]])
+    for map in (weights, weights.T, pair, pair.T, Dense(normal(3, 4)).T):
+        assert aj.check(map)
+
+
+def test_a_wrong_adjoint_of_a_product_names_the_operand() -> None:
+    right, wrong = Dense(normal(3, 4)), Skewed(normal(3, 2), (2, 1), forward=False)
+    first, second = aj.check(aj.block([[right, wrong]]), (normal(4), normal(2))).rows
+    assert first.ok
+    assert not second.ok
+
+
+def test_a_broadcast_that_is_not_summed() -> None:
+    @composition
+    def plus(x: Any, y: Any, /) -> Any:
+        return x + y
+
+    sum_of = operation(plus, lambda z, x, y: aj.Identity(z.shape), lambda z, x, y: aj.Identity(z.shape))
+    x, y = normal(2, 3), normal(3)
+    first, second = aj.check(sum_of, x, y).rows
+    assert first.ok
+    assert second.findings == ("y: Jᵀ u has shape (2, 3), not (3,)",)
+    with pytest.raises(aj.ShapeError, match=r"gradient of shape \(2, 3\) arrived at an argument of shape \(3,\)"):
+        aj.grad(lambda y: aj.sum(aj.square(sum_of(x, y))))(y)
+
+
+def test_an_adjoint_that_fails_is_a_finding() -> None:
+    class Turned(Dense):
+        __slots__ = ()
+
+        def adjoint(self, u: Any) -> Any:
+            return u @ self.weight.T
+
+    assert aj.check(Turned(normal(3, 4))).findings[0].startswith("x: Jᵀ u fails: ")
+    assert not aj.check(aj.block([[Dense(normal(3, 4)), Turned(normal(3, 2))]]))
+
+
 def test_a_wrong_matrix_is_caught() -> None:
     class Misprinted(Diagonal):
         __slots__ = ()
@@ -297,6 +378,11 @@ def test_single_precision_inside_is_said() -> None:
     report = aj.check(lambda x: aj.astype(aj.tanh(x), "float32"), normal(3))
     assert "f rounds to 1.2e-07 inside" in str(report)
     assert report.rows[0].tolerance > 1e-6
+
+
+def test_no_argument_at_all() -> None:
+    with pytest.raises(aj.DtypeError, match=r"give the arguments at which to check it"):
+        aj.check(lambda x: x)
 
 
 def test_integers_have_no_derivative() -> None:

@@ -32,6 +32,9 @@ def check(f: Callable[..., Any], *args: Any, wrt: int | Sequence[int] | None = N
     dense matrix too. Tolerances come from the step, the value's size and what the extrapolation left uncertain. At a
     kink (relu at 0) there is no derivative to compare with: the check steps beside it and says so.
 
+    A `LinearMap` is its own derivative: `check(A)` holds the two directions and the matrix that it was written with
+    against each other, at a random element where none is given.
+
     `wrt` chooses arguments by position; without it all, and the parameters of f where f is a module. The report is true
     when all is right; printed, it names the operands and entries that disagree; `raise_if_wrong()` is for tests. NaN or
     infinity in an operand, the value or the derivative is a finding. Raises `DtypeError` where there is nothing to
@@ -44,13 +47,24 @@ def check(f: Callable[..., Any], *args: Any, wrt: int | Sequence[int] | None = N
     with np.errstate(all="ignore"), doubles(args):
         subject = Subject(f, args, wrt)
         rng = np.random.default_rng(seed)
-        local = Local(subject, subject.points)
-        rows = tuple(Examination(subject, k, rng).row(local) for k in range(len(subject.operands)))
+        try:
+            local = subject.local(subject.points)
+            rows = tuple(Examination(subject, k, rng).row(local) for k in range(len(subject.operands)))
+        except (IndexError, RuntimeError, TypeError, ValueError):
+            rows = misfits(subject)
+            if all(row.ok for row in rows):
+                raise
     cast = sorted({x.cast for x in subject.operands} - {"float64"})
     notes = [f"operands of {', '.join(cast)} were checked in float64"] if cast else []
     if subject.unit > np.finfo(np.float64).eps:
         notes.append(f"f rounds to {subject.unit:.1e} inside, so differences see less than they could")
     return Report(name_of(f), rows, tuple(notes))
+
+
+def misfits(subject: Subject) -> tuple[Row, ...]:
+    """The operands whose derivative does not act between their spaces, so that nothing can be compared."""
+    found = [(operand, subject.misfit(k)) for k, operand in enumerate(subject.operands)]
+    return tuple(Row(x.name, x.shape, findings=() if finding is None else (finding,)) for x, finding in found)
 
 
 @contextlib.contextmanager
@@ -149,7 +163,7 @@ class Examination:
             where = f"{self.operand.name}: {self.subject.output_entry(int(np.flatnonzero(met)[0]))}"
             step = AWAY * self.scale * self.rng.uniform(0.5, 1.0, self.n) * self.rng.choice([-1.0, 1.0], self.n)
             self.points[self.k] = self.operand.start + step * 2.0 ** (attempt // 2)
-            beside = Local(self.subject, self.points)
+            beside = self.subject.local(self.points)
             if np.all(np.isfinite(beside.value)) and np.all(np.isfinite(beside.push(self.k, step))):
                 local, rays = beside, self._rays(beside)
                 met = np.logical_or.reduce([ray.slope.kink for ray in rays])

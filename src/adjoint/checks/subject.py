@@ -13,6 +13,8 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Shape, backend, is_array
 from adjoint.checks.differences import Vector
 from adjoint.errors import DtypeError
+from adjoint.maps.base import LinearMap
+from adjoint.maps.spaces import factors, is_product, shapes_of
 from adjoint.transforms import jacobian, linearize, vjp
 from adjoint.trees import Structure, differentiable, flatten
 
@@ -42,6 +44,8 @@ class Subject:
     """A function with all its arguments; what is not a checked operand is held."""
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], wrt: int | Sequence[int] | None) -> None:
+        if isinstance(f, LinearMap) and not args:
+            args = (element(f),)
         self.f = f
         self.args = args
         chosen = range(len(args)) if wrt is None else (wrt,) if isinstance(wrt, int) else wrt
@@ -56,7 +60,10 @@ class Subject:
             for name, x in zip(self._paths(i, root), self.structures[i].leaves(tree), strict=True)
         ]
         if not self.operands:
-            raise DtypeError(f"check: no argument of {name_of(f)} holds a floating array to differentiate.")
+            raise DtypeError(
+                f"check: no argument of {name_of(f)} holds a floating array to differentiate"
+                f"{'' if args else ': give the arguments at which to check it, check(f, x, …)'}."
+            )
         self.points = [operand.start for operand in self.operands]
         self.outputs, self.unit = self._outputs()
 
@@ -110,9 +117,46 @@ class Subject:
         """f's value there, its outputs joined."""
         return joined(self.floats(self.arrays(points)))
 
+    def local(self, points: Sequence[Vector]) -> Local:
+        """Value and Jacobian at a point."""
+        return (LocalMap if isinstance(self.f, LinearMap) else Local)(self, points)
+
+    def jacobian(self, arrays: tuple[Any, ...], k: int) -> LinearMap:
+        """The Jacobian in operand k alone."""
+        if isinstance(self.f, LinearMap):
+            return self.f if is_product(self.f.in_shape) else self.f.bind(tuple(np.shape(arrays[k])))
+
+        def of_operand(x: Any) -> Any:
+            y = self.floats((*arrays[:k], x, *arrays[k + 1 :]))
+            return y[0] if len(y) == 1 else y
+
+        return jacobian(of_operand, arrays[k])
+
+    def misfit(self, k: int) -> str | None:
+        """What is wrong with the spaces between which the derivative in operand k acts; None where nothing is."""
+        what, arrays = "the Jacobian", self.arrays(self.points)
+        try:
+            J = self.jacobian(arrays, k)
+            x = arrays if is_product(J.in_shape) else arrays[k]
+            y = tuple(part for _, part in self.outputs) if is_product(J.out_shape) else self.outputs[0][1]
+            for what, direction, given, like in (("Jᵀ u", J.adjoint, y, x), ("J v", J.apply, x, y)):
+                found, wanted = shapes_of(direction(given)), shapes_of(like)
+                if found != wanted:
+                    return f"{self.operands[k].name}: {what} has shape {found}, not {wanted}"
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            return f"{self.operands[k].name}: {what} fails: {error}"
+        return None
+
     def output_entry(self, i: int) -> str:
         """The name of entry i of the joined outputs."""
         return output_entry(self.outputs, i)
+
+
+def element(map: LinearMap) -> Any:
+    """An element of the map's input space, drawn at random."""
+    rng = np.random.default_rng(0)
+    parts = tuple(xp.asarray(map.eye(0), rng.normal(size=shape), map.dtype) for shape in factors(map.in_shape))
+    return parts if is_product(map.in_shape) else parts[0]
 
 
 class Local:
@@ -127,30 +171,58 @@ class Local:
 
     def push(self, k: int, v: Vector) -> Vector:
         """J v for a tangent of operand k."""
-        operands = self.subject.operands
-        return joined(self.J.apply(tuple(x.at(v if i == k else 0.0 * x.start) for i, x in enumerate(operands))))
+        return joined(self.J.apply(self._tangent(k, v)))
+
+    def _tangent(self, k: int, v: Vector) -> tuple[Any, ...]:
+        return tuple(x.at(v if i == k else 0.0 * x.start) for i, x in enumerate(self.subject.operands))
 
     def pull(self, k: int, u: Vector) -> tuple[Vector, Vector]:
         """Operand k's part of Jᵀ u, by the map and by the pullback."""
+        cotangent = self._cotangent(u)
+        return numbers(self.J.adjoint(cotangent)[k]), numbers(self.pullback(cotangent)[k])
+
+    def _cotangent(self, u: Vector) -> tuple[Any, ...]:
         parts, start = [], 0
         for _, like in self.subject.outputs:
             stop = start + int(np.prod(np.shape(like)))
             part = u[start:stop].reshape(np.shape(like))
             parts.append(xp.asarray(like, part, getattr(like, "dtype", None)))
             start = stop
-        cotangent = tuple(parts)
-        return numbers(self.J.adjoint(cotangent)[k]), numbers(self.pullback(cotangent)[k])
+        return tuple(parts)
 
     def dense(self, k: int) -> Vector:
         """The columns of J that belong to operand k, as the dense form of the Jacobian in that operand alone."""
-
-        def of_operand(x: Any) -> Any:
-            y = self.subject.floats((*self.arrays[:k], x, *self.arrays[k + 1 :]))
-            return y[0] if len(y) == 1 else y
-
-        dense = jacobian(of_operand, self.arrays[k]).dense()
+        dense = self.subject.jacobian(self.arrays, k).dense()
         blocks = dense if isinstance(dense, tuple) else (dense,)
         return np.concatenate([numbers(block).reshape(-1, len(self.subject.points[k])) for block in blocks])
+
+
+class LocalMap(Local):
+    """The same of a map, which is its own Jacobian: its two directions and its matrix, as they were written."""
+
+    def __init__(self, subject: Subject, points: Sequence[Vector]) -> None:
+        self.subject = subject
+        self.arrays = subject.arrays(points)
+        self.map: LinearMap = subject.f  # type: ignore[assignment]
+        self.value = subject.value(points)
+
+    def push(self, k: int, v: Vector) -> Vector:
+        """A v for a tangent of operand k."""
+        return joined(self.subject.floats(self._tangent(k, v)))
+
+    def pull(self, k: int, u: Vector) -> tuple[Vector, Vector]:
+        """Operand k's part of Aᵀ u."""
+        cotangent = self._cotangent(u)
+        pulled = self.map.adjoint(cotangent if is_product(self.map.out_shape) else cotangent[0])
+        part = numbers(pulled[k] if is_product(self.map.in_shape) else pulled)
+        return part, part
+
+    def dense(self, k: int) -> Vector:
+        """The columns of the map's matrix that belong to operand k."""
+        map = self.subject.jacobian(self.arrays, k)
+        start = sum(len(operand.start) for operand in self.subject.operands[:k])
+        matrix = numbers(map.matrix()).reshape(map.shape)
+        return matrix[:, start : start + len(self.subject.operands[k].start)]
 
 
 def numbers(x: Any) -> Vector:
