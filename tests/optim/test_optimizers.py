@@ -206,6 +206,56 @@ def test_frozen_parts_stay(name: str, to: str) -> None:
         getattr(aj.optim, name)(net.freeze())
 
 
+@pytest.mark.parametrize(("name", "how"), [case for case in CASES if "Muon" not in str(case.id)])
+def test_numbers_of_python_learn_as_arrays_do(name: str, how: dict[str, Any]) -> None:
+    """A tree that `aj.grad` takes is one that learns; optax takes such trees, too."""
+    numbers: Any = {"a": 1.5, "b": [-2.0, 0.25]}
+    arrays = aj.trees.map(lambda x: np.array([x]), numbers)
+    step_numbers, step_arrays = (getattr(aj.optim, name)(net, **how) for net in (numbers, arrays))
+
+    def loss(net: Any) -> Any:
+        return aj.sum(net["a"] ** 2 * net["b"][0] + aj.sin(net["b"][1]))
+
+    for _ in range(3):
+        numbers, step_numbers = step_numbers.step(numbers, aj.grad(loss)(numbers))
+        arrays, step_arrays = step_arrays.step(arrays, aj.grad(loss)(arrays))
+    for x, y in zip(aj.trees.flatten(numbers)[0], aj.trees.flatten(arrays)[0], strict=True):
+        assert x.shape == ()
+        np.testing.assert_allclose(x, y[0], 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        ({"w": 3}, "not int:"),
+        ({"w": np.arange(3)}, "not int64:"),
+        ({"w": [True], "v": np.ones(2) * 1j}, "bool, complex"),
+    ],
+)
+def test_only_floating_numbers_learn(net: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"AdamW: the network has no trainable array; only floating .*{told}"):
+        aj.optim.AdamW(net)
+
+
+@pytest.mark.parametrize("rule", [aj.optim.SGD, aj.optim.AdamW, aj.optim.Muon])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (np.ones(3), r"the gradient of b\.w is \(3,\), the parameter \(2, 3\)"),
+        (np.ones((3, 2)).T[:1], r"the gradient of b\.w is \(1, 3\), the parameter \(2, 3\)"),
+        (1.0, r"the gradient of b\.w is \(\), the parameter \(2, 3\)"),
+        (1, r"the gradient of b\.w is of type int, the parameter \(2, 3\)"),
+        (torch.ones(2, 3), r"the gradient of b\.w is an array of torch, the parameter of numpy: move one by aj\.to"),
+    ],
+)
+def test_gradients_of_another_shape_or_backend_are_refused(rule: type[Any], wrong: Any, told: str) -> None:
+    """They would be broadcast, or fail deep inside; nothing is changed."""
+    net = {"a": np.ones((2, 3)), "b": {"w": np.ones((2, 3))}}
+    with pytest.raises((aj.ShapeError, aj.BackendError), match=f"{rule.__name__}.step: {told}"):
+        rule(net, lr=0.1).step(net, {"a": np.ones((2, 3)), "b": {"w": wrong}})
+    assert (net["a"] == 1).all()
+
+
 def test_optimizer_is_a_tree_with_names() -> None:
     net = aj.nn.Linear(3, 2, rng=0)
     optimizer = aj.optim.AdamW(net)
@@ -285,12 +335,12 @@ def test_compiled_kernels_never_read_beyond_an_array(rule: type[Any]) -> None:
     how = {"momentum": 0.9} if rule is aj.optim.SGD else {}
     p = np.random.default_rng(0).standard_normal((200, 100))
     one, all_of_it = (
-        rule([p.copy()], lr=0.1, **how).step([p.copy()], [g])[0][0] for g in (np.array(2.0), 0.0 * p + 2.0)
+        rule([p.copy()], lr=0.1, **how)._moved([p.copy()], [g], 0.1)[0][0] for g in (np.array(2.0), 0.0 * p + 2.0)
     )
     np.testing.assert_allclose(one, all_of_it, rtol=0, atol=1e-15)
     for wrong in (p.T, p[:150]):
         with pytest.raises((ValueError, aj.errors.ShapeError)):
-            rule([p.copy()], lr=0.1, **how).step([p.copy()], [wrong])
+            rule([p.copy()], lr=0.1, **how)._moved([p.copy()], [wrong], 0.1)
 
 
 @pytest.mark.parametrize("n", [3, 300])

@@ -10,11 +10,14 @@ from copy import copy
 from dataclasses import InitVar, dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform
 
+import numpy as np
+
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array
+from adjoint.arrays.dispatch import Array, backend, is_array
+from adjoint.errors import BackendError, ShapeError
 from adjoint.nn.module import Module
-from adjoint.optim.groups import Group, Part, parted
-from adjoint.trees import Structure
+from adjoint.optim.groups import Group, Part, names_of, parted
+from adjoint.trees import Structure, differentiable
 
 States = dict[str, list[Array] | None]
 
@@ -22,6 +25,19 @@ _UNLIKE = (
     "the gradients are no tree like the network: take them of this very network, with the same parts frozen and in the "
     "same mode (train or eval)."
 )
+
+
+def _numbers(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """The leaves, Python's numbers as NumPy's: transforms take them so, too."""
+    return tuple([np.float64(x) if type(x) is float else x for x in leaves])
+
+
+def _remedy(structure: Structure) -> str:
+    """What to do about a network that has nothing to learn."""
+    kinds = {str(x.dtype) if is_array(x) else type(x).__name__ for x in structure.fixed if not differentiable(x)}
+    if not kinds:
+        return "unfreeze a part of it"
+    return f"only floating numbers learn, not {', '.join(sorted(kinds))}: cast, for instance x.astype('float32')"
 
 
 @functools.cache
@@ -69,9 +85,9 @@ class Optimizer(Module):
             own, *others = parted(structure, groups)
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {error}") from None
-        params = structure.own()
+        params = _numbers(structure.own())
         if not params:
-            raise ValueError(f"{type(self).__name__}: the network has no trainable array; unfreeze a part of it.")
+            raise ValueError(f"{type(self).__name__}: the network has no trainable array; {_remedy(structure)}.")
         mine = {name: params[k] for name, k in zip(own.names, own.places, strict=True)}
         self.check(mine)
         self.__dict__.update(self.begin(list(mine.values())))
@@ -114,21 +130,35 @@ class Optimizer(Module):
     def step(self, net: Any, grads: Any, lr: Any = None) -> tuple[Any, Any]:
         """(the network after the step, the optimizer after it); lr overrides the optimizer's own for this step.
 
-        On NumPy and PyTorch the arrays are updated in place and `net` itself is returned; on JAX both are new. Either
-        way, go on with what is returned.
+        On NumPy and PyTorch the arrays are updated in place and `net` itself is returned; on JAX both are new. Python's
+        floats come back as NumPy's. Either way, go on with what is returned. Raises ValueError, ShapeError or
+        BackendError, naming the parameter, where the gradients are not those of this network.
         """
         structure = Structure(net)
         try:
-            params, found = structure.own(), structure.leaves(grads)
+            params, found = _numbers(structure.own()), _numbers(structure.leaves(grads))
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}.step: {_UNLIKE}") from error
         if len(found) != len(params) or [g for g in found if g is None]:
             raise ValueError(f"{type(self).__name__}.step: {_UNLIKE}")
+        if [g for p, g in zip(params, found, strict=True) if type(g) is not type(p) or g.shape != p.shape]:
+            self._compare(structure, params, found)
         own = list(params)
         new, after = (self._parted if self.parts else self._moved)(own, list(found), self.lr if lr is None else lr)
         if new is own or all(a is b for a, b in zip(new, params, strict=True)):
             return net, after
         return structure.whole(new), after
+
+    def _compare(self, structure: Structure, params: Sequence[Array], grads: Sequence[Any]) -> None:
+        """Raise ShapeError or BackendError for the first gradient that is none of its parameter."""
+        for names, p, g in zip(names_of(structure), params, grads, strict=True):
+            what = f"{type(self).__name__}.step: the gradient of {names[0] or 'the array'}"
+            if not is_array(g) or tuple(g.shape) != tuple(p.shape):
+                shape = tuple(g.shape) if is_array(g) else f"of type {type(g).__name__}"
+                raise ShapeError(f"{what} is {shape}, the parameter {tuple(p.shape)}: both have one shape.")
+            homes = [backend(type(x)).__name__.rpartition(".")[2] for x in (g, p)]
+            if "torch" in homes and homes[0] != homes[1]:
+                raise BackendError(f"{what} is an array of {homes[0]}, the parameter of {homes[1]}: move one by aj.to.")
 
     def _parted(self, params: list[Array], grads: list[Array], lr: Any) -> tuple[list[Array], Any]:
         new, parts = list(params), []

@@ -26,7 +26,7 @@ def parted(structure: Structure, groups: Sequence[Group]) -> list[Part]:
 
     Raises ValueError for a group without "params", or of which nothing is left.
     """
-    names, arrays = _names(structure), structure.own()
+    names, arrays = names_of(structure), structure.own()
     free = dict(enumerate(arrays))
     parts = []
     for group in groups:
@@ -44,7 +44,7 @@ def parted(structure: Structure, groups: Sequence[Group]) -> list[Part]:
     return [Part(tuple(names[k][0] for k in free), tuple(free), {}), *parts]
 
 
-def _names(structure: Structure) -> list[list[str]]:
+def names_of(structure: Structure) -> list[list[str]]:
     """For every array that learns its dotted names: more than one where weights are tied."""
     names: dict[int, list[str]] = {}
     for path, place in zip(structure.treedef.paths(), structure.places, strict=True):
