@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,61 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         aj.slim.load(net, path)
     with pytest.raises(FileNotFoundError):
         aj.slim.load(net, tmp_path / "none.safetensors")
+
+
+MODELS: dict[str, tuple[dict[str, Any], str]] = {
+    "LlamaForCausalLM": (
+        {"vocab_size": 19, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": True},
+        "down_proj",
+    ),
+    "GPT2LMHeadModel": ({"vocab_size": 19, "n_positions": 8, "n_embd": 16, "n_layer": 2, "n_head": 2}, "c_fc"),
+}  # fmt: skip
+
+
+def folder(architecture: str, to: Path) -> tuple[Any, Path]:
+    """A factorized model with random numbers and the folder that it was written to."""
+    fields, target = MODELS[architecture]
+    kind = "llama" if "Llama" in architecture else "gpt2"
+    to.mkdir(exist_ok=True)
+    (to / "config.json").write_text(json.dumps({"architectures": [architecture], "model_type": kind, **fields}))
+    net = aj.models.from_config(to / "config.json", rng=0)
+    small, found = aj.factorize(net, rank=3, targets=[target])
+    assert len(found.replaced) == 2
+    small = randomized(small.eval())
+    aj.save(to / "model.safetensors", small)
+    return small, to
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_a_folder_opens_with_its_pairs(architecture: str, tmp_path: Path) -> None:
+    small, place = folder(architecture, tmp_path)
+    tokens = np.array([[1, 2, 3, 4]])
+    for net in (aj.open(place), aj.open(place / "model.safetensors")):
+        assert [n for n, m in net.named_modules() if isinstance(m, aj.slim.Pair)] == [
+            n for n, m in small.named_modules() if isinstance(m, aj.slim.Pair)
+        ]
+        np.testing.assert_array_equal(net(tokens), small(tokens))
+        assert aj.nn.count_parameters(net) == aj.nn.count_parameters(small)
+    in_torch = aj.open(place, backend="torch", dtype="float64")
+    np.testing.assert_allclose(to_numpy(in_torch(aj.to(tokens, "torch"))), small(tokens), atol=1e-4)
+    names = {row.name for row in aj.inspect(aj.open(place), cache=False).rows}
+    assert any(name.endswith("first.weight") for name in names)
+
+
+def test_a_folder_whose_pairs_do_not_fit_is_refused(tmp_path: Path) -> None:
+    small, place = folder("LlamaForCausalLM", tmp_path)
+    state = dict(small.state_dict())
+    name = "model.layers.1.mlp.down_proj.first.weight"
+    aj.save(place / "model.safetensors", {**state, name: np.zeros((40, 24), "float32")})
+    with pytest.raises(
+        aj.CheckpointError, match=r"model\.safetensors: model\.layers\.1\.mlp\.down_proj has the weight"
+    ):
+        aj.open(place)
+    aj.save(place / "model.safetensors", {**state, name: np.zeros((2, 24), "float32")})
+    with pytest.raises(aj.CheckpointError, match=r"second\.weight is \(16, 3\), not \(16, 2\)"):
+        aj.open(place)
+    del state[name]
+    aj.save(place / "model.safetensors", state)
+    with pytest.raises(aj.CheckpointError, match=r"missing: model\.layers\.1\.mlp\.down_proj\.weight"):
+        aj.open(place)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.arrays.dispatch import is_floating
-from adjoint.errors import CheckpointError, DtypeError
+from adjoint.errors import CheckpointError, DtypeError, ShapeError
 from adjoint.interop.entries import dtype_of, listed
 from adjoint.interop.folders import INDEX, within
 from adjoint.interop.weights import Weights
@@ -26,6 +26,7 @@ WHAT = (
 BACKENDS = ("numpy", "torch", "jax")
 SHOWN = 5  # arrays of another shape that an error names
 BITSANDBYTES = ".quant_state.bitsandbytes__"  # in the names of what describes weights of 4 bits
+SCALES = "SCB"  # ends the names of what describes weights of 8 bits
 
 
 def open(
@@ -38,7 +39,8 @@ def open(
       `config.json`: the network, see `aj.models.from_config` (`ignore` goes there). All names and shapes are checked
       before anything is read. Its arrays are views of the mapped file, so that they take no memory before they are
       used; changing them never changes the file.
-      Linear layers that bitsandbytes stored in 4 bits stay so: see `aj.quantize`.
+      Linear layers that bitsandbytes stored in 4 or 8 bits stay so: see `aj.quantize`. Where the weights are those of
+      what `aj.factorize` gave, the network has its pairs.
     - A file of weights alone, or a folder with one: `aj.interop.Weights`, its arrays and matrices by name, as they are.
     - An `.onnx` file: see `adjoint.interop.onnx.from_onnx`.
     - A `torch.nn.Module` and example `inputs`: see `adjoint.interop.torch_export.from_torch`, to which other `options`
@@ -125,6 +127,15 @@ def _recognized(path: str, ignore: Collection[str], trust_pickle: bool, dtype: A
     return Weights(path, trust_pickle) if config is None else _planned(path, config, dtype, ignore, trust_pickle)
 
 
+def in_8_bits(name: str) -> bool:
+    """Whether an array has the scales of a weight that bitsandbytes stored in 8 bits.
+
+    >>> in_8_bits("fc.SCB"), in_8_bits("fc.weight")
+    (True, False)
+    """
+    return name.rpartition(".")[2] == SCALES
+
+
 def _is_torch_module(source: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.nn.Module)
@@ -164,18 +175,23 @@ def _planned(path: str, config: str, dtype: Any, ignore: Collection[str], trust_
         path = within(path)
     weights = Weights(path, trust_pickle)
     kind = dtype or next((name for name in weights.dtypes if is_floating(name)), "float32")
-    in_4_bits = any(BITSANDBYTES in name for name in weights)
+    packed = any(BITSANDBYTES in name or in_8_bits(name) for name in weights)
     try:
         with only_shapes():
-            ignore = (*ignore, "quantization_config") if in_4_bits else ignore
+            ignore = (*ignore, "quantization_config") if packed else ignore
             net: Module = from_config(config, dtype=kind, ignore=ignore)
     except ValueError as error:
         raise CheckpointError(
             f"{config}: {error} The weights alone, without the network, are aj.interop.Weights({path!r})."
         ) from error
     names: Iterable[str] = weights
-    if in_4_bits:
+    if packed:
         names = import_module("adjoint.quantization.bitsandbytes").place(net, weights)
+    if any(name.endswith(".first.weight") for name in names):
+        try:
+            net = import_module("adjoint.slim.loading").placed(net, weights, path)
+        except ShapeError as error:
+            raise CheckpointError(f"{error} The file is corrupt, or of another network than {config}.") from None
     where = _turned(_sought(net, names), net.state_dict(), weights)
     _check(path, config, where, net.state_dict(), weights)
     if untie(net, weights):

@@ -1,4 +1,4 @@
-"""Weights that bitsandbytes stored in 4 bits, read from its files."""
+"""Weights that bitsandbytes stored in 4 or 8 bits, read from its files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.arrays.dispatch import is_floating
 from adjoint.arrays.quantized import NESTED, format_named
 from adjoint.errors import CheckpointError
 from adjoint.interop.entries import is_shape, named
-from adjoint.interop.opening import BITSANDBYTES
+from adjoint.interop.opening import BITSANDBYTES, SCALES, in_8_bits
 from adjoint.lora.placing import replace
 from adjoint.models.checkpoint import sources
 from adjoint.nn.layers import Linear
@@ -23,15 +24,18 @@ from adjoint.quantization.packing import Quantized
 
 LONGEST = 1 << 16  # bytes of a description
 BESIDE = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+ROWS = (0, "row")  # what `weight_format` says of weights that lie row by row
 
 
 def from_bitsandbytes(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a file in which bitsandbytes stored weights in NF4 or FP4, as `state_dict` of a quantized network.
+    """The arrays of a file in which bitsandbytes stored weights in 4 or 8 bits, as `state_dict` of a quantized network.
 
-    `fc.weight`, `fc.weight.absmax`, `fc.weight.quant_state.bitsandbytes__nf4` and the like become `fc.packed.codes`,
-    `fc.packed.absmax` …; other arrays stay as they are. `weights` are `adjoint.interop.Weights` or any mapping; folders
-    with such files are opened by `aj.open`. Raises CheckpointError, naming the array, for what is missing, does not
-    fit, or has levels of its own.
+    NF4 and FP4: `fc.weight`, `fc.weight.absmax`, `fc.weight.quant_state.bitsandbytes__nf4` and the like become
+    `fc.packed.codes`, `fc.packed.absmax` …; other arrays stay as they are. LLM.int8() (Dettmers et al. 2022, arXiv
+    2208.07339): `fc.weight` in int8 and `fc.SCB`, the largest of each row, become "int8" with the zero point 128 and
+    the scale SCB/127. The weights are those of the file; inputs are not rounded to 8 bits here, as bitsandbytes' layer
+    does. `weights` are `adjoint.interop.Weights` or any mapping; folders with such files are opened by `aj.open`.
+    Raises CheckpointError, naming the array, for what is missing, does not fit, or has levels of its own.
 
     >>> import json, numpy as np, adjoint as aj
     >>> told = {"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [2, 3]}
@@ -52,18 +56,22 @@ def from_bitsandbytes(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def marked(names: Iterable[str]) -> dict[str, str]:
-    """The names of weights stored in 4 bits, and of what describes them.
+    """The names of weights stored in 4 or 8 bits, and of what describes them.
 
-    >>> marked(["a.weight", "a.weight.quant_state.bitsandbytes__nf4", "b.weight"])
-    {'a.weight': 'a.weight.quant_state.bitsandbytes__nf4'}
+    >>> marked(["a.weight", "a.weight.quant_state.bitsandbytes__nf4", "b.weight", "c.weight", "c.SCB"])
+    {'a.weight': 'a.weight.quant_state.bitsandbytes__nf4', 'c.weight': 'c.SCB'}
     """
-    return {key.partition(BITSANDBYTES)[0]: key for key in names if BITSANDBYTES in key}
+    return {
+        f"{key[: -len(SCALES)]}weight" if in_8_bits(key) else key.partition(BITSANDBYTES)[0]: key
+        for key in names if in_8_bits(key) or BITSANDBYTES in key
+    }  # fmt: skip
 
 
 def unmarked(names: Iterable[str]) -> list[str]:
     """The names of all other arrays."""
     names = list(names)
     taken = {key for name, mark in marked(names).items() for key in (name, mark, *(f"{name}.{x}" for x in BESIDE))}
+    taken |= {_format(key) for key in names if in_8_bits(key)}
     return [name for name in names if name not in taken]
 
 
@@ -89,6 +97,8 @@ def place(net: Module, weights: Mapping[str, Any]) -> list[str]:
 
 def packed(weights: Mapping[str, Any], name: str, key: str) -> Quantized:
     """The weight of a name and of what describes it."""
+    if in_8_bits(key):
+        return _rows(weights, name, key)
     format = key.partition(BITSANDBYTES)[2]
     told = _description(weights[key], key)
     shape, block = told.get("shape"), told.get("blocksize")
@@ -119,6 +129,30 @@ def packed(weights: Mapping[str, Any], name: str, key: str) -> Quantized:
         if part in arrays and arrays[part].dtype == np.float32 and not np.isfinite(arrays[part]).all():
             raise _wrong(f"{name}.{part}", "a scale is NaN or infinite")
     return Quantized(format, shape, block, **arrays)
+
+
+def _rows(weights: Mapping[str, Any], name: str, key: str) -> Quantized:
+    """A weight in int8 whose rows have a scale each: the codes from 0 to 255, 128 of them the zero."""
+    codes, scale = _array(weights, name), _array(weights, key)
+    if codes.dtype != np.int8 or codes.ndim != 2:
+        raise _wrong(name, f"it is {codes.dtype} {codes.shape}, where {key} tells of a matrix in int8")
+    if scale.shape != codes.shape[:1] or not is_floating(scale.dtype) or not np.isfinite(scale).all():
+        raise _wrong(key, f"it is {scale.dtype} {scale.shape}, not {len(codes)} finite scales, one for each row")
+    told = np.asarray(weights.get(_format(key), 0))
+    if told.size != 1 or told.item() not in ROWS:
+        raise CheckpointError(
+            f"from_bitsandbytes: {named(_format(key))} is {told.tolist()!r}: only rows as they stand (0) are read. "
+            "Load the file with bitsandbytes and save it again, which writes them so."
+        )
+    return Quantized(
+        "int8", codes.shape, codes.shape[1], codes=codes.view(np.uint8).reshape(-1) ^ np.uint8(128),
+        absmax=scale.astype(np.float32) * np.float32(1.0 / 127.0), zeros=np.full(len(codes), 128, np.uint8),
+    )  # fmt: skip
+
+
+def _format(key: str) -> str:
+    """The name of what tells how a weight in int8 lies."""
+    return f"{key[: -len(SCALES)]}weight_format"
 
 
 def _description(x: Any, key: str) -> dict[str, Any]:

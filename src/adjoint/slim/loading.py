@@ -11,6 +11,7 @@ from adjoint.interop.checkpoints import load as read
 from adjoint.interop.entries import Path, product
 from adjoint.lora.layers import layers
 from adjoint.lora.placing import replace
+from adjoint.models.checkpoint import Naming
 from adjoint.nn.layers import Linear
 from adjoint.nn.module import Module, to
 from adjoint.slim import pair
@@ -32,17 +33,34 @@ def load(net: Module, source: Path | Mapping[str, Any]) -> Any:
     (4, 64)
     """
     state = source if isinstance(source, Mapping) else read(source)
-    new: Any = to(net)
-    for name, layer in [*layers(new)]:
-        first, second = (state.get(f"{name}.{part}.weight".removeprefix(".")) for part in ("first", "second"))
-        if first is not None and second is not None and type(layer) in KINDS:
-            laid = _laid(name, layer, tuple(first.shape), tuple(second.shape))
-            new = replace(new, {name: laid.train(layer.training)})
+    new = placed(to(net), state)
     new.load_state_dict(state)
     return new
 
 
-def _laid(name: str, layer: Any, first: tuple[int, ...], second: tuple[int, ...]) -> Pair:
+def placed(net: Any, state: Mapping[str, Any], what: str = "slim.load") -> Any:
+    """The network, changed, with pairs of zeros where a file's names have two weights in place of one.
+
+    Raises ShapeError, which begins with `what`, for weights that are no pair of the layer's.
+
+    >>> import numpy as np, adjoint as aj
+    >>> state = {"0.first.weight": np.ones((2, 8)), "0.second.weight": np.ones((6, 2))}
+    >>> placed(aj.nn.MLP((8, 6, 4)), state)[0].second.weight.shape
+    (6, 2)
+    """
+    naming: Naming = getattr(type(net), "naming", Naming())
+    for name, layer in [*layers(net)]:
+        parts = [
+            next((state[x] for x in naming.candidates(f"{name}.{part}.weight".removeprefix(".")) if x in state), None)
+            for part in ("first", "second")
+        ]
+        if type(layer) in KINDS and all(part is not None for part in parts):
+            laid = _laid(what, name, layer, *(tuple(part.shape) for part in parts if part is not None))
+            net = replace(net, {name: laid.train(layer.training)})
+    return net
+
+
+def _laid(what: str, name: str, layer: Any, first: tuple[int, ...], second: tuple[int, ...]) -> Pair:
     """A pair of zeros for a layer, of the kind and rank that the shapes of its two weights tell."""
     W = layer.weight
     out, into, *kernel = W.shape
@@ -54,7 +72,7 @@ def _laid(name: str, layer: Any, first: tuple[int, ...], second: tuple[int, ...]
     rank = first[0] if first else 0
     if not 0 < rank <= min(rows, columns):
         raise ShapeError(
-            f"slim.load: {name or 'the layer'} has the weight {tuple(W.shape)}, which no pair of {first} and {second} "
+            f"{what}: {name or 'the layer'} has the weight {tuple(W.shape)}, which no pair of {first} and {second} "
             f"stands for: the rank is 1 to {min(rows, columns)}."
         )
     return make(layer, xp.zeros(W, (rows, rank), W.dtype), xp.zeros(W, (rank, columns), W.dtype))
