@@ -18,7 +18,8 @@ from adjoint.errors import BackendError
 from adjoint.interop.torch_function import derived
 from adjoint.interop.torch_namesakes import Differs, namesake
 from adjoint.nn import MLP, Sequential
-from adjoint.nn.module import Module, is_child, to
+from adjoint.nn.module import Module, to
+from adjoint.nn.parts import is_child
 from adjoint.ops.define import plain
 from adjoint.trees import flatten
 from adjoint.trees import map as tree_map

@@ -15,60 +15,12 @@ from adjoint import arrays as xp
 from adjoint.arrays.dispatch import Array, is_array, is_floating
 from adjoint.arrays.dispatch import backend as backend_of
 from adjoint.errors import ShapeError
+from adjoint.nn.form import HIDDEN, Form
+from adjoint.nn.parts import PARAMETER, TRANSIENT, arrays_in, is_child, modules_in, parts_of, replaced
 from adjoint.nn.ties import Ties, joined, owned, separated
 from adjoint.ops.define import plain
-from adjoint.trees import NAMESPACE, Layout, Structure
+from adjoint.trees import NAMESPACE, Structure
 from adjoint.trees import map as tree_map
-
-HIDDEN = ("_buffers", "_form", "_frozen", "_ties")
-
-
-class Form:
-    """What a module is besides its arrays: names of its children, those that are frozen, its buffers (name: whether
-    `state_dict` has it), its other attributes, its ties; `whole` is the form of which this one lacks a tied array,
-    `layout` that of the last tree which had a module of this form at its root (see `trees.taken_apart`)."""
-
-    __slots__ = ("_hash", "buffers", "frozen", "layout", "names", "static", "ties", "whole")
-
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        frozen: frozenset[str],
-        buffers: dict[str, bool],
-        static: dict[str, Any],
-        ties: Ties = (),
-        whole: Form | None = None,
-    ) -> None:
-        self.names = names
-        self.frozen = frozen
-        self.buffers = buffers
-        self.static = static
-        self.ties = ties
-        self.whole = whole
-        self.layout: Layout | None = None
-        self._hash = hash((names, frozen, tuple(buffers), tuple(static), ties))
-
-    def __reduce__(self) -> Any:
-        return Form, (self.names, self.frozen, self.buffers, self.static, self.ties, self.whole)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Form)
-            and (self.names, self.frozen, self.buffers, self.static, self.ties)
-            == (other.names, other.frozen, other.buffers, other.static, other.ties)
-        )
-
-    def tied(self, ties: Ties) -> Form:
-        """The same with other ties."""
-        return Form(self.names, self.frozen, self.buffers, self.static, ties)
-
-    def lacking(self, name: str) -> Form:
-        """The form of the module without one of its arrays."""
-        names = tuple(n for n in self.names if n != name)
-        return Form(names, self.frozen, self.buffers, {**self.static, name: None}, self.ties, self.whole or self)
 
 
 class Module:
@@ -206,15 +158,15 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """(dotted name, array) of every parameter, as in PyTorch ("0.weight"); a tied one once a name."""
-        return ((name, array) for name, array, role in _arrays("", self) if role == PARAMETER)
+        return ((name, array) for name, array, role in arrays_in("", self) if role == PARAMETER)
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         """(dotted name, array) of every buffer."""
-        return ((name, array) for name, array, role in _arrays("", self) if role != PARAMETER)
+        return ((name, array) for name, array, role in arrays_in("", self) if role != PARAMETER)
 
     def named_arrays(self) -> Iterator[tuple[str, Array]]:
         """(dotted name, array) of every array in the module, buffers that `state_dict` leaves out too."""
-        return ((name, array) for name, array, _ in _arrays("", self))
+        return ((name, array) for name, array, _ in arrays_in("", self))
 
     def parameters(self) -> Iterator[Array]:
         """Every parameter of the module."""
@@ -225,12 +177,12 @@ class Module:
         """(dotted name, module) of this module and all inside it."""
         yield prefix, self
         for name in self.form().names:
-            for inner, child in _children(f"{prefix}.{name}" if prefix else name, self.__dict__[name]):
+            for inner, child in modules_in(f"{prefix}.{name}" if prefix else name, self.__dict__[name]):
                 yield from child.named_modules(inner)
 
     def state_dict(self) -> dict[str, Array]:
         """Dotted name → array, the form in which PyTorch's modules are saved: parameters and persistent buffers."""
-        return {name: array for name, array, role in _arrays("", self) if role != TRANSIENT}
+        return {name: array for name, array, role in arrays_in("", self) if role != TRANSIENT}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
         """Take over arrays (NumPy's or PyTorch's) by name; on any mismatch nothing is changed.
@@ -263,7 +215,7 @@ class Module:
                 tied[id(mine)] = given if assign else xp.asarray(mine, _numpy(given), mine.dtype)
             loaded[name] = tied[id(mine)]
         for name in self.form().names:
-            self.__dict__[name] = _replaced(name, self.__dict__[name], loaded)
+            self.__dict__[name] = replaced(name, self.__dict__[name], loaded)
 
     # Parts that do not learn
 
@@ -286,7 +238,7 @@ class Module:
         self.__dict__["_frozen"] = self._frozen - frozenset(chosen)
         self.__dict__["_form"] = None
         for name in chosen:
-            for _, child in _children(name, self.__dict__[name]):
+            for _, child in modules_in(name, self.__dict__[name]):
                 child.unfreeze()
         return self
 
@@ -369,65 +321,11 @@ def _flatten(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
 optree.register_pytree_node(Module, _flatten, Module._unflatten, namespace=NAMESPACE)  # type: ignore[arg-type]
 
 
-def is_child(value: Any) -> bool:
-    """Whether an attribute is part of the tree: an array, a module, or a container with one inside."""
-    if is_array(value) or isinstance(value, Module):
-        return True
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return False
-    return any(is_child(part) for part in value)
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return ((str(k), v) for k, v in items)
-
-
-PARAMETER, BUFFER, TRANSIENT = range(3)
-
-
-def _arrays(name: str, value: Any, role: int = PARAMETER) -> Iterator[tuple[str, Array, int]]:
-    """(dotted name, array, role) of every array in a part of a module."""
-    if isinstance(value, Module):
-        form, fields = value.form(), value.__dict__
-        for inner in form.names:
-            kept = form.buffers.get(inner)
-            part = PARAMETER if kept is None else BUFFER if kept else TRANSIENT
-            yield from _arrays(f"{name}.{inner}" if name else inner, fields[inner], part)
-    elif isinstance(value, (list, tuple, dict)):
-        for key, part in _parts(value):
-            yield from _arrays(f"{name}.{key}" if name else key, part, role)
-    elif value is not None and is_array(value):
-        yield name, value, role
-
-
-def _children(name: str, value: Any) -> Iterator[tuple[str, Module]]:
-    if isinstance(value, Module):
-        yield name, value
-    elif isinstance(value, (list, tuple, dict)):
-        for key, part in _parts(value):
-            yield from _children(f"{name}.{key}", part)
-
-
-def _replaced(name: str, value: Any, loaded: Mapping[str, Any]) -> Any:
-    if isinstance(value, Module):
-        for inner in value.form().names:
-            value.__dict__[inner] = _replaced(f"{name}.{inner}", value.__dict__[inner], loaded)
-        return value
-    if isinstance(value, dict):
-        return {k: _replaced(f"{name}.{k}", v, loaded) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_replaced(f"{name}.{k}", v, loaded) for k, v in enumerate(value))
-    return loaded.get(name, value)
-
-
 def _line(name: str, value: Any) -> str:
     if isinstance(value, Module):
         return f"({name}): {value!r}"
     if isinstance(value, (list, tuple, dict)):
-        return "\n".join(_line(f"{name}.{k}", v) for k, v in _parts(value) if isinstance(v, Module))
+        return "\n".join(_line(f"{name}.{k}", v) for k, v in parts_of(value) if isinstance(v, Module))
     return ""
 
 
@@ -452,7 +350,7 @@ def to(tree: Any, backend: str | None = None, dtype: Any = None, device: Any = N
     if backend == "jax":
         register_with_jax()
     seen: dict[int, Any] = {}
-    packs = [m for _, part in _children("", tree) for _, m in part.named_modules() if m.packed_parameters]
+    packs = [m for _, part in modules_in("", tree) for _, m in part.named_modules() if m.packed_parameters]
     exact = {id(x) for pack in packs for _, x in pack.named_arrays()}
 
     def moved(x: Any) -> Any:
@@ -496,7 +394,7 @@ def count_parameters(module: Any) -> int:
     >>> aj.nn.count_parameters(aj.nn.Linear(3, 2)), aj.nn.count_parameters(aj.quantize(aj.nn.Linear(3, 2)))
     (8, 8)
     """
-    unique = {id(x): x for _, x, role in _arrays("", module) if role == PARAMETER}
-    packs = [x for _, part in _children("", module) for _, x in part.named_modules() if x.packed_parameters]
+    unique = {id(x): x for _, x, role in arrays_in("", module) if role == PARAMETER}
+    packs = [x for _, part in modules_in("", module) for _, x in part.named_modules() if x.packed_parameters]
     packed = {id(next(x.named_arrays())[1]): x.packed_parameters for x in packs}
     return sum(int(np.prod(x.shape)) for x in unique.values()) + sum(packed.values())
