@@ -11,6 +11,7 @@ import torch
 
 import adjoint as aj
 from adjoint.inspection.html.columns import weights
+from adjoint.inspection.legend import legend
 from adjoint.inspection.row import Row
 from adjoint.inspection.storage import errors
 
@@ -126,3 +127,14 @@ def test_a_large_array_that_is_not_finite_is_refused(bad: float) -> None:
     x[5, 7] = bad
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN, infinite or beyond float32"):
         errors(x)
+
+
+def test_the_legend_tells_the_most_where_there_is_no_room() -> None:
+    rng = np.random.default_rng(0)
+    report = aj.inspect({"flat": rng.uniform(-1, 1, (64, 64)), "tailed": rng.standard_cauchy((64, 64))}, cache=False)
+    nf4, int8 = max(row.nf4_error for row in report.rows), max(row.int8_error for row in report.rows)
+    narrow = " ".join(legend(report, ("NF4", "int8")).split())
+    assert f"NF4 would lose {nf4:.1%} of ‖W‖ at most, of " in narrow
+    assert f"int8 would lose {int8:.1%} of ‖W‖ at most, of " in narrow
+    assert "would lose" not in legend(report)
+    assert "at most" not in legend(aj.inspect({"w": np.eye(3)}, cache=False), ("NF4", "int8")).partition("NF4")[2]

@@ -103,7 +103,7 @@ def _train(
         float | None, typer.Option(min=0.0, help="Learning rate at its height: 1e-3 unless given, of full 1e-4.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="How many; what is held out is read ten times on the way.")
+        int | None, typer.Option(min=1, help="How many; what is held out is read up to ten times on the way.")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="In place of steps: how often every example is seen, 3 unless given.")

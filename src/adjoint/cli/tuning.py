@@ -33,7 +33,8 @@ from adjoint.nn.module import count_parameters
 from adjoint.optim import cosine
 from adjoint.training import Trained, evaluate, fit
 
-ROUNDS = 10  # how often a run that is counted in steps is measured
+ROUNDS = 10  # how often a run that is counted in steps is measured at most
+BACKWARD = 3  # a step takes as long as so many forward passes
 RATES = {"full": 1e-4}  # of adapters ten times as much, as is usual
 RATE = 1e-3
 JUDGED = 20_000_000  # parameters up to which the spectra of all changes take seconds
@@ -101,7 +102,7 @@ def tune(console: Console, options: Options) -> Tuned:
     check(options.out, options.model, options.resume)
     net = network(str(options.model)).to(dtype="float32")
     found = task(net, options.model, options.data, options.seq, options.share, options.seed)
-    train, epochs, steps = planned(found.train, options)
+    train, epochs, steps = planned(found.train, len(found.validation), options)
     ready = readied(net, found, options, steps)
     console.print(Rule(Text(f"adjoint {__version__} · lora train", "bold"), align="left", style="dim"))
     total = count_parameters(net)
@@ -148,13 +149,13 @@ def tune(console: Console, options: Options) -> Tuned:
     return result
 
 
-def planned(train: Dataset, options: Options) -> tuple[Dataset, int, int]:
-    """(what to learn from, epochs or rounds, steps in all)."""
+def planned(train: Dataset, held_out: int, options: Options) -> tuple[Dataset, int, int]:
+    """(what to learn from, epochs or rounds, steps in all); rounds so few that measuring takes no longer than steps."""
     batch = min(options.batch, len(train))
     if options.steps is None:
         epochs = options.epochs or 3
         return train, epochs, epochs * -(-len(train) // batch)
-    rounds = min(ROUNDS, options.steps)
+    rounds = max(1, min(ROUNDS, options.steps, BACKWARD * options.steps * batch // held_out))
     every = -(-options.steps // rounds)
     return Rounds.of(train, every, batch), rounds, rounds * every
 

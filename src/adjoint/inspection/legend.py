@@ -30,8 +30,20 @@ def legend(report: Report, without: Collection[str] = ()) -> str:
     told = [f"{header}: {text}" for header, text in EXPLAINED.items() if header not in without]
     stored = ", ".join(header for header in ("NF4", "int8") if header not in without)
     told += [f"{stored}: ‖Ŵ − W‖/‖W‖ if stored so"] if stored else []
+    told += _stored(report.rows) if not stored else []
     kernels = _kernels([row for row in known if row.torus], without)
     return f"All singular values, by {methods}; σ₁ to within {off:.0e} of itself. {'; '.join(told)}.{kernels}"
+
+
+def _stored(rows: Sequence[Row]) -> list[str]:
+    """What 4 and 8 bits would lose at most, where the table has no room for a column."""
+    told = []
+    for header, field in (("NF4", "nf4_error"), ("int8", "int8_error")):
+        known = [(getattr(row, field), row.name) for row in rows if not math.isnan(getattr(row, field))]
+        if known:
+            error, name = max(known)
+            told.append(f"{header} would lose {error:.1%} of ‖W‖" + (f" at most, of {name}" if len(known) > 1 else ""))
+    return told
 
 
 def _kernels(rows: Sequence[Row], without: Collection[str]) -> str:
