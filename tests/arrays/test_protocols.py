@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 
 import adjoint as aj
-from adjoint.arrays.numpy_names import NUMPY, UFUNC_ACCUMULATIONS, UFUNC_REDUCTIONS, UFUNCS
+from adjoint.arrays.numpy_names import UFUNC_ACCUMULATIONS, UFUNC_REDUCTIONS, UFUNCS
+from adjoint.arrays.protocols import NUMPY
 from adjoint.arrays.torch_names import TORCH
 from adjoint.arrays.traced import Traced
 from adjoint.errors import BackendError, TraceError
+from adjoint.interop.traced_tensors import NAMES
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.uniform(0.2, 0.9, (3, 4)), RNG.uniform(1.1, 2.0, (3, 4))
@@ -76,6 +78,13 @@ BINARY = words(
     "add subtract multiply divide power float_power maximum minimum logaddexp arctan2 hypot floor_divide "
     "remainder equal not_equal less less_equal greater greater_equal logical_and logical_or"
 )
+
+
+def windows(n: Any, v: Any, window: Any, axis: Any) -> Any:
+    """NumPy's windows; of JAX, which has none, by the places that NumPy's windows of the places name."""
+    view = np.lib.stride_tricks.sliding_window_view
+    return v.reshape(-1)[view(np.arange(v.size).reshape(v.shape), window, axis)] if n is jnp else view(v, window, axis)
+
 
 UFUNC_CASES: dict[str, Callable[[Any, Any], Any]] = {
     **{name: lambda n, v, name=name: getattr(n, name)(v) for name in UNARY},
@@ -198,6 +207,13 @@ NUMPY_CASES: dict[str, Callable[[Any, Any], Any]] = {
     "linalg.matrix_power": lambda n, v: [
         n.linalg.matrix_power(v[:, 1:], 5), n.linalg.matrix_power(v[:, 1:], -2), n.linalg.matrix_power(v[:, 1:], 0),
     ],
+    # order and windows
+    "sort": lambda n, v: [n.sort(v), n.sort(v, 0), n.sort(v, axis=None)],
+    "argsort": lambda n, v: [n.argsort(v), n.argsort(v, axis=0), n.argsort(v, None)],
+    "median": lambda n, v: [n.median(v), n.median(v[1:], 0), n.median(v, 1, keepdims=True), n.median(v, keepdims=True)],
+    "lib.stride_tricks.sliding_window_view": lambda n, v: [
+        windows(n, v, 3, 1), windows(n, v, (2, 2), None), windows(n, v, (2, 3), (1, 0)), windows(n, v, (2, 2), (1, 1)),
+    ],
     # what an array is like
     "shape": lambda n, v: list(n.shape(v)),
     "ndim": lambda n, v: n.ndim(v),
@@ -266,7 +282,7 @@ def test_raw_arrays_keep_their_side() -> None:
     ("f", "name"),
     [
         (lambda v: np.fft.fft(v), "np.fft.fft"),
-        (lambda v: np.sort(v), "np.sort"),
+        (lambda v: np.interp(v, [0.0, 1.0], [0.0, 1.0]), "np.interp"),
         (lambda v: np.linalg.eig(v), "np.linalg.eig"),
         (lambda v: np.cbrt(v), "np.cbrt"),
         (lambda v: np.add.reduceat(v, [0, 1]), "np.add.reduceat"),
@@ -561,6 +577,79 @@ def test_torch_table_is_covered() -> None:
     assert set(TORCH) - set(TORCH_CASES) - LAYERS <= {short(op) for op in TRIED.values()}
 
 
+PLACES = torch.tensor([[0, 1, 1], [2, 3, 0], [1, 1, 1]])
+ELSEWHERE_CASES: dict[str, Callable[[Any], Any]] = {
+    "argsort": lambda v: [v.argsort(1).double(), torch.argsort(v, dim=0, descending=True).double()],
+    "count_nonzero": lambda v: torch.count_nonzero(v).double(),
+    "cumprod": lambda v: [torch.cumprod(v, 1), v.cumprod(dim=0)],
+    "index_add": lambda v: [v.index_add(1, LABELS[:2], v[:, :2], alpha=2), torch.index_add(TY, 0, LABELS[1:], v[1:])],
+    "index_copy": lambda v: v.index_copy(1, torch.tensor([2]), 3.0 * v[:, :1]),
+    "index_fill": lambda v: v.index_fill(1, torch.tensor([2]), 3.0),
+    "kthvalue": lambda v: torch.kthvalue(v, 2, dim=1).values,
+    "logcumsumexp": lambda v: torch.logcumsumexp(v, 1),
+    "masked_scatter": lambda v: v.masked_scatter(v > 0.5, 3.0 * v),
+    "masked_select": lambda v: [torch.masked_select(v, v > 0.5), v.masked_select(TX[:1] > 0.5)],
+    "median": lambda v: [v.median(), v.median(dim=1).values, torch.median(v, 0, keepdim=True)[0]],
+    "nan_to_num": lambda v: torch.nan_to_num(torch.log(v - 0.5), 2.0, neginf=-3.0),
+    "scatter": lambda v: [v.scatter(1, LABELS[:, None], 3.0 * v[:, 1:2]), torch.scatter(v, 1, LABELS[:, None], 2.0)],
+    "scatter_add": lambda v: [v.scatter_add(1, PLACES, TY), torch.scatter_add(TY, 1, PLACES, v[:, :3])],
+    "sort": lambda v: [v.sort(1).values, torch.sort(v, dim=0, descending=True)[0], v.sort().indices.double()],
+    "topk": lambda v: [torch.topk(v, 2).values, v.topk(k=2, dim=0, largest=False)[0]],
+    "xlogy": lambda v: [torch.xlogy(v, TY), torch.special.xlogy(TY, v)],
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE_CASES)
+def test_functions_of_pytorch_that_aten_has(name: str) -> None:
+    case = ELSEWHERE_CASES[name]
+    seen, gradient = seen_and_gradient(case, TX, lambda w: torch.from_numpy(w))
+    expected = parts(case(TX))
+    assert_like(seen, expected)
+    if gradient is not None:
+        x = TX.clone().requires_grad_()
+        sum((y * torch.from_numpy(weights(tuple(y.shape)))).sum() for y in parts(case(x))).backward()
+        np.testing.assert_allclose(gradient, x.grad, **TOLERANCE)
+
+
+def test_all_that_aten_has_for_traced_tensors_is_tried() -> None:
+    assert set(ELSEWHERE_CASES) == NAMES
+
+
+def test_pictures_by_windows() -> None:
+    """A tutorial's convolution by sliding windows is PyTorch's."""
+    image, kernel = RNG.normal(size=(2, 3, 6, 5)), RNG.normal(size=(4, 3, 3, 2))
+
+    def convolved(kernel: Any, image: Any) -> Any:
+        padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (0, 1)))
+        parts = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(2, 3))
+        return np.einsum("bcijuv,ocuv->boij", parts, kernel)
+
+    gradients = aj.grad(lambda *both: aj.sum(aj.square(convolved(*both))), (0, 1))(kernel, image)
+    tensors = [torch.tensor(x, requires_grad=True) for x in (kernel, image)]
+    F.conv2d(F.pad(tensors[1], (0, 1, 1, 1)), tensors[0]).square().sum().backward()
+    for gradient, tensor in zip(gradients, tensors, strict=True):
+        np.testing.assert_allclose(gradient, tensor.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("window", "axis"), [(5, 0), (5, None), ((2, 5), (0, 1)), ((2, 2), 0), (-1, 0)])
+def test_windows_that_do_not_fit(window: Any, axis: Any) -> None:
+    with pytest.raises(aj.ShapeError, match="sliding_window_view: "):
+        aj.grad(lambda v: aj.sum(np.lib.stride_tricks.sliding_window_view(v, window, axis)))(X)
+
+
+def test_what_has_no_memory_says_what_to_write() -> None:
+    with pytest.raises(AttributeError, match=r"no memory to look into: .*sliding_window_view"):
+        aj.grad(lambda v: aj.sum(v) * v.strides[0])(X)
+    with pytest.raises(TraceError, match=r"np\.stack\(\[v, w\]\).*append v to a list"):
+        aj.grad(lambda v: np.sum(np.array([v[0, 0], v[0, 1]])))(X)
+
+
+def test_a_number_is_printed_in_any_format() -> None:
+    shown: list[str] = []
+    aj.grad(lambda v: (shown.extend((f"{v:.2f}", f"{v}")), v * v)[1])(1.5)
+    assert shown == ["1.50", "Traced(np.float64(1.5), level=1)"]
+
+
 def test_a_pytorch_module_on_a_traced_value() -> None:
     torch.manual_seed(3)
     nn = torch.nn
@@ -575,7 +664,7 @@ def test_a_pytorch_module_on_a_traced_value() -> None:
     ("f", "message"),
     [
         (lambda v: torch.fft.fft(v), "torch.fft_fft has no operation here"),
-        (lambda v: torch.sort(v), "torch.sort has no operation here"),
+        (lambda v: torch.cdist(v, v), "torch.cdist has no operation here"),
         (lambda v: F.cross_entropy(v, LABELS, size_average=True), "torch.cross_entropy is known here with .*'size_ave"),
         (lambda v: F.relu(v, inplace=True), "'inplace'"),
         (lambda v: F.embedding(IDS, v, padding_idx=0), "'padding_idx'"),

@@ -14,8 +14,8 @@ import numpy as np
 
 from adjoint import arrays as xp
 from adjoint.arrays.dispatch import FUNCTIONS, backend
+from adjoint.arrays.numpy_names import NUMPY as NAMES
 from adjoint.arrays.numpy_names import (
-    NUMPY,
     NUMPY_ATTRIBUTES,
     NUMPY_CHANGING,
     NUMPY_METHODS,
@@ -25,8 +25,11 @@ from adjoint.arrays.numpy_names import (
     Entry,
     cast,
 )
-from adjoint.arrays.traced import Traced
+from adjoint.arrays.numpy_order import ORDER
+from adjoint.arrays.traced import ELSEWHERE, Traced
 from adjoint.errors import BackendError, TraceError
+
+NUMPY = NAMES | ORDER
 
 
 def numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -55,7 +58,11 @@ def torch_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if (name.endswith("_") and not name.endswith("__")) or name == "__setitem__":
         _changing(f"Tensor.{name}")
     own = TORCH_METHODS.get(name) if func.__qualname__.startswith("Tensor") else None
-    return _call(f"torch.{name}", own or TORCH.get(name), args, kwargs)
+    return _call(f"torch.{name}", own or TORCH.get(name) or _elsewhere(name), args, kwargs)
+
+
+def _elsewhere(name: str) -> Entry | None:
+    return next((f for ask in ELSEWHERE if (f := ask(name)) is not None), None)
 
 
 class Names(NamedTuple):
@@ -94,8 +101,15 @@ def method(x: Any, name: str) -> Any:
         return names.attributes[name](x)
     if name in names.methods:
         return functools.partial(_method, f"{names.title}.{name}", names.methods[name], x)
+    if names.title == "Tensor" and (further := _elsewhere(name)):
+        return functools.partial(_method, f"Tensor.{name}", further, x)
     if name in names.changing:
         return functools.partial(_changing, f"{names.title}.{name}")
+    if name in ("strides", "ctypes"):
+        raise AttributeError(
+            f"{names.title}.{name}: a traced value has no memory to look into: take windows of it by "
+            "np.lib.stride_tricks.sliding_window_view, by slices, or by aj.unfold."
+        )
     remedy = f"use aj.{name}(x)" if name in FUNCTIONS else "write it with functions of adjoint's"
     raise AttributeError(
         f"{names.title}.{name} has no operation here: {remedy}, or take it of aj.stop_gradient(x) where no derivative "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from adjoint.arrays import layout
 from adjoint.arrays import piecewise as pw
 from adjoint.arrays.dispatch import Array, Shape
 from adjoint.errors import TraceError
+
+ELSEWHERE: list[Callable[[str], Callable[..., Any] | None]] = []  # who knows more functions of PyTorch by name
 
 
 class Traced:
@@ -77,7 +80,14 @@ class Traced:
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise self._lost("a plain array")
+        raise TraceError(
+            "a plain array of a traced value would lose its derivative: in place of np.array([v, w]) write "
+            "np.stack([v, w]); in place of out[i] = v append v to a list, and stack that; or take "
+            "aj.stop_gradient(v) where no derivative is wanted."
+        )
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
 
     def __float__(self) -> float:
         raise self._lost("float()")
