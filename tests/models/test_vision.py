@@ -34,7 +34,10 @@ def settled(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def compared(net: Any, model: Any, names: dict[str, str], x: np.ndarray, training: bool, **options: Any) -> None:
+def compared(
+    net: Any, model: Any, names: dict[str, str], x: np.ndarray, training: bool, vanishing: str = r"(?!)",
+    slack: float = 1.0,
+) -> None:  # fmt: skip
     """Outputs, all gradients and, in training, running statistics; `names` are `net`'s for those of `model`."""
     dtype = str(x.dtype)
     net.load_state_dict({names[k]: v for k, v in state(model).items()})
@@ -44,11 +47,11 @@ def compared(net: Any, model: Any, names: dict[str, str], x: np.ndarray, trainin
     found = model(torch.tensor(x))
     parameters = {names[k]: p for k, p in model.named_parameters()}
     expected = found if isinstance(found, torch.Tensor) else found.logits
-    agree(net, lambda net: (net(x),), (expected,), parameters, dtype, **options)
+    agree(net, lambda net: (net(x),), (expected,), parameters, dtype, vanishing, slack)
     moved(torch.tensor(x))
     stepped(x)
     for k, v in moved.named_buffers():
-        close(stepped.state_dict()[names[k]], v.detach().numpy(), str(v.numpy().dtype), k)
+        close(stepped.state_dict()[names[k]], v.detach().numpy(), str(v.numpy().dtype), k, slack)
 
 
 def in_order(net: Any, model: Any) -> dict[str, str]:
@@ -124,8 +127,13 @@ def test_kernels_start_as_he_proposed() -> None:
 
 # MobileNet
 
-# 27 normalizations over few values: in training PyTorch's own float32 gradients are 1e-4 off its float64 ones.
-DEEP = 100.0
+
+def deep(dtype: str, training: bool) -> float:
+    """The slack of 27 normalizations over few values: PyTorch's own float32 gradients are 1e-4 off its float64 ones.
+
+    Its outputs and statistics, which move less, are 3e-5 off.
+    """
+    return 30.0 if training and dtype == "float32" else 1.0
 
 
 @pytest.mark.covers("A12")
@@ -137,7 +145,7 @@ def test_mobilenet_equals_transformers(dtype: str, training: bool, n: int) -> No
     model = settled(randomized(transformers.MobileNetV1ForImageClassification(config), dtype))
     net = aj.models.MobileNet(5, 0.25, in_channels=2, dtype=dtype, rng=0)
     x = RNG.standard_normal((n, 2, 70, 45)).astype(dtype)
-    compared(net, model, in_order(net, model), x, training, slack=DEEP if training else 1.0)
+    compared(net, model, in_order(net, model), x, training, slack=deep(dtype, training))
 
 
 @MODES
@@ -150,7 +158,7 @@ def test_mobilenet_v2_equals_transformers(dtype: str, training: bool, n: int) ->
     x = RNG.standard_normal((n, 2, 70, 45)).astype(dtype)
     # the next normalization of the batch takes away what the last one of a block has added
     vanishing = r"^features\.\d+\.conv\.[23]\.bias$" if training else r"(?!)"
-    compared(net, model, in_order(net, model), x, training, vanishing=vanishing, slack=DEEP if training else 1.0)
+    compared(net, model, in_order(net, model), x, training, vanishing=vanishing, slack=deep(dtype, training))
 
 
 @pytest.mark.parametrize(
