@@ -29,7 +29,7 @@ def test_it_learns_to_tell_an_order() -> None:
     x = RNG.normal(size=(128, 6, 2)).astype("float32")
     y = (x[..., 0].argmax(1) < x[..., 0].argmin(1)).astype(int)
     optimizer = aj.optim.AdamW(net, 1e-2)
-    for _ in range(60):
+    for _ in range(120):
         net, optimizer = optimizer.step(net, aj.grad(lambda net: aj.cross_entropy(net(x), y))(net))
     assert (net(x).argmax(1) == y).mean() > 0.95
 
