@@ -77,7 +77,7 @@ class Names(NamedTuple):
 @functools.cache
 def _names(kind: type) -> Names:
     if backend(kind).name != "torch":
-        shared = {name: f for name, f in NUMPY.items() if hasattr(np.ndarray, name)}
+        shared = {n: f for n, f in NUMPY.items() if hasattr(np.ndarray, n) and n not in NUMPY_CHANGING}
         return Names("ndarray", NUMPY_ATTRIBUTES, shared | NUMPY_METHODS, NUMPY_CHANGING)
     import torch
 
