@@ -17,6 +17,7 @@ class LoRA(Module):
     """ΔW = s B A with s = α/r, or α/√r where `rslora`: lora_A (r, in, …), lora_B (out, r, …).
 
     Beside a convolution in g groups lora_B is (out, r/g, …): it takes r/g of A's r values to each group of outputs.
+    With `lora_bias` b (out,) the outputs change by s b besides, as with PEFT's `lora_bias=True`.
     Hu et al. 2021 (arXiv 2106.09685); rsLoRA: Kalajdzievski 2023 (arXiv 2312.03732).
 
     >>> import numpy as np, adjoint as aj
@@ -30,10 +31,11 @@ class LoRA(Module):
 
     def __init__(
         self, lora_A: Array, lora_B: Array, alpha: float, *, rslora: bool = False, dropout: float = 0.0,
-        init: str = "zeros", rng: Rng = None,
+        init: str = "zeros", rng: Rng = None, lora_bias: Array | None = None,
     ) -> None:  # fmt: skip
         self.lora_A = lora_A
         self.lora_B = lora_B
+        self.lora_bias = lora_bias
         self.alpha = float(alpha)
         self.rslora = rslora
         self.init = init

@@ -49,6 +49,7 @@ class Config:
     alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
     modules_to_save: list[str] | None = None
     bias: str = "none"
+    lora_bias: bool = False
     base: str | None = None
     transposed: bool = False
 
@@ -74,10 +75,10 @@ class Config:
         """The configuration of adapters by Hugging Face's names of their layers."""
         every = list(adapters.values())
         first = every[0]
-        same = {(type(a), a.rslora, a.p, a.init in RESIDUAL and a.init) for a in every}
+        same = {(type(a), a.rslora, a.p, a.init in RESIDUAL and a.init, a.lora_bias is not None) for a in every}
         if len(same) > 1:
             raise ValueError(
-                "lora.save: the adapters of the layers differ in kind, dropout or start: PEFT has one of each."
+                "lora.save: the adapters of the layers differ in kind, dropout, start or bias: PEFT has one of each."
             )
         ranks = Counter(a.start if isinstance(a, AdaLoRA) else a.rank for a in every)
         alphas = Counter(a.alpha for a in every)
@@ -86,6 +87,7 @@ class Config:
         config = cls(
             rank, alpha, first.peft_type, _targets(adapters, net), dropout=first.p, rslora=first.rslora,
             dora=first.dora, init=first.init, base=base, transposed=naming is not None and naming.transposed != r"(?!)",
+            lora_bias=first.lora_bias is not None,
         )  # fmt: skip
         if isinstance(first, AdaLoRA):
             if len(ranks) > 1 or len(alphas) > 1:
@@ -113,6 +115,8 @@ class Config:
             "init_lora_weights": self.init if self.init in RESIDUAL else True, "rank_pattern": self.rank_pattern,
             "alpha_pattern": self.alpha_pattern, "modules_to_save": self.modules_to_save,
         }  # fmt: skip
+        if self.lora_bias:
+            told["lora_bias"] = True
         if self.peft_type == "ADALORA":
             kept = [sum(mask) for mask in self.rank_pattern.values()] or [self.rank]
             told |= {"r": 8, "init_r": self.rank, "target_r": max(1, round(sum(kept) / len(kept))), "total_step": 1,
@@ -164,6 +168,7 @@ def read_config(path: str) -> Config:
         alpha_pattern=_pattern(path, told, "alpha_pattern"),
         modules_to_save=_names(path, told, "modules_to_save"),
         bias=told.pop("bias", "none"),
+        lora_bias=_flag(path, told, "lora_bias"),
     )
     if kind == "ADALORA":
         told.pop("r", None)
@@ -175,6 +180,10 @@ def read_config(path: str) -> Config:
         raise CheckpointError(f"{path}: lora_dropout is {config.dropout}, no probability below 1.")
     if kind == "ADALORA" and config.dora:
         raise CheckpointError(f"{path}: use_dora is set beside ADALORA, which has no magnitudes.")
+    if config.lora_bias and (kind == "ADALORA" or config.dora):
+        raise CheckpointError(
+            f"{path}: lora_bias is set beside {'use_dora' if config.dora else kind}: LoRA has it alone."
+        )
     if left := {key: value for key, value in told.items() if value not in (None, False, {}, [], "")}:
         key, value = next(iter(left.items()))
         raise CheckpointError(

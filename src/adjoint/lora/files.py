@@ -110,6 +110,8 @@ def parts(layer: Adapted, adapter: LoRA) -> Iterator[tuple[str, Any]]:
         ends = {"lora_A": "lora_embedding_A", "lora_B": "lora_embedding_B"}
     if isinstance(adapter, AdaLoRA):
         ends = {key: key for key in ("lora_A", "lora_B", "lora_E")}
+    if adapter.lora_bias is not None:
+        ends["lora_bias"] = "lora_B.bias"
     if isinstance(adapter, DoRA):
         ends["lora_magnitude_vector"] = "lora_magnitude_vector"
     return ((end, getattr(adapter, key)) for key, end in ends.items())
@@ -146,7 +148,7 @@ def load(net: M, folder: Path, name: str = "default", *, learn: bool = True) -> 
 
 SUFFIX = re.compile(
     r"(?P<layer>.*)\.(?P<part>lora_A|lora_B|lora_E|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)"
-    r"(\.(?P<adapter>(?!weight$|bias$)[^.]+))?(\.weight)?"  # its name, where a whole state was saved
+    r"(\.(?P<adapter>(?!weight$|bias$)[^.]+))?(\.(?P<end>weight|bias))?"  # its name, where a whole state was saved
 )
 
 
@@ -167,7 +169,10 @@ def sorted_keys(path: str, keys: Iterable[str]) -> tuple[dict[str, dict[str, str
             bare = re.sub(r"\.modules_to_save(\.default)?(?=\.)", "", key.removeprefix(PREFIX))
             others[bare.replace(".base_layer.", ".")] = key
             continue
-        by_name.setdefault(match["adapter"], []).append((match["layer"], match["part"].replace("_embedding", ""), key))
+        part = match["part"].replace("_embedding", "")
+        if match["end"] == "bias":
+            part = "lora_bias" if part == "lora_B" else f"{part}.bias"
+        by_name.setdefault(match["adapter"], []).append((match["layer"], part, key))
     if len(by_name) > 1 and None not in by_name:
         raise CheckpointError(f"{path} has several adapters, {told(by_name)}: save one of them by its name.")
     adapters: dict[str, dict[str, str]] = {}

@@ -142,7 +142,10 @@ def fits(kind: type, layer: Adapted, rank: int, what: str) -> None:
     if rank % groups:
         raise ValueError(f"{what} is a convolution in {groups} groups, whose rank is a multiple of that, not {rank}.")
     if kind is DoRA and groups > 1:
-        raise ValueError(f"{what} is a convolution in {groups} groups, which takes LoRA, not DoRA.")
+        raise ValueError(
+            f"{what} is a convolution in {groups} groups, which takes LoRA, not DoRA: PEFT's DoRA divides there by the "
+            "norms of another matrix than W + s B A."
+        )
     if kind is AdaLoRA and not isinstance(layer, AdaptedLinear):
         raise ValueError(f"{what} is {type(layer.base_layer).__name__}: AdaLoRA is for linear layers, as PEFT's.")
 

@@ -53,6 +53,12 @@ class Adapted(Module):
         """The weight of the map that the layer is, the adapters in use added: formed anew at every use."""
         return self.base_layer.weight if self.merged else self.effective(self.use)
 
+    @property
+    def bias(self) -> Any:
+        """The bias, those of the adapters in use added: formed anew at every use."""
+        own = self.base_layer.bias
+        return own if self.merged else self.shifted(own, self.use)
+
     def in_use(self) -> Iterator[tuple[Any, float]]:
         """(adapter, weight) of those in use."""
         return ((self.adapters[name], weight) for name, weight in self.use)
@@ -79,6 +85,8 @@ class Adapted(Module):
         """What an adapter adds to the base layer's value at x."""
         dropped = self.dropped(adapter, x)
         low = self.up(self.between(adapter, self.down(dropped, adapter.lora_A), weight), adapter.lora_B)
+        if adapter.lora_bias is not None:
+            low = low + self.along(adapter.lora_bias * (adapter.scale * weight))
         if not isinstance(adapter, DoRA):
             return cast(low, base)
         y = base if dropped is x else self.base_layer(dropped)
@@ -109,6 +117,15 @@ class Adapted(Module):
             if isinstance(adapter, DoRA):
                 total = total * xp.expand_dims(adapter.factor(self.matrix(cast(W, delta))), -1)
         return cast(self.shaped(total, tuple(W.shape)), W)
+
+    def shifted(self, bias: Any, use: tuple[tuple[str, float], ...]) -> Any:
+        """A bias with those of adapters added, each times its own weight."""
+        for name, weight in use:
+            adapter = self.adapters[name]
+            if adapter.lora_bias is not None:
+                change = adapter.lora_bias * (adapter.scale * weight)
+                bias = change if bias is None else cast(cast(bias, change) + change, bias)
+        return bias
 
     # What depends on the kind of layer
 
@@ -153,7 +170,9 @@ class AdaptedLinear(Adapted):
     def at_once(self, adapter: Any, weight: float, x: Array) -> Array | None:
         """The sum of two products, where the layer is `Linear` itself and all is of one dtype."""
         base, A, B = self.base_layer, adapter.lora_A, adapter.lora_B
-        if type(base) is not Linear or isinstance(adapter, DoRA) or not x.dtype == base.weight.dtype == A.dtype:
+        if type(base) is not Linear or isinstance(adapter, DoRA) or adapter.lora_bias is not None:
+            return None
+        if not x.dtype == base.weight.dtype == A.dtype:
             return None
         low = self.between(adapter, self.down(self.dropped(adapter, x), A), weight)
         return xp.linear_sum(x, base.weight, low, B, base.bias)

@@ -79,7 +79,9 @@ def _adapter(
 ) -> tuple[Any, Any]:  # fmt: skip
     """(the adapter of a layer, what is left of the base weight or None)."""
     kind = AdaLoRA if config.peft_type == "ADALORA" else DoRA if config.dora else LoRA
-    more = {AdaLoRA: {"lora_E"}, DoRA: {"lora_magnitude_vector"}}.get(kind, set())
+    more = {AdaLoRA: {"lora_E"}, DoRA: {"lora_magnitude_vector"}}.get(
+        kind, {"lora_bias"} if config.lora_bias else set()
+    )
     if parts.keys() != (needed := {"lora_A", "lora_B", *more}):
         lacking, extra = needed - parts.keys(), parts.keys() - needed
         what = f"lacks {told(lacking)}" if lacking else f"has {told(extra)}, of another kind of adapter,"
@@ -104,7 +106,7 @@ def _adapter(
         options |= {"values": arrays["lora_E"], "kept": kept}
     if kind is DoRA:
         options["magnitude"] = arrays["lora_magnitude_vector"]
-    return kind(A, B, alpha, **options), left
+    return kind(A, B, alpha, lora_bias=arrays.get("lora_bias"), **options), left
 
 
 def _numbers(path: str, net: Module, config: Config, key: str, own: str) -> tuple[Any, Any, tuple[bool, ...] | None]:
@@ -136,6 +138,7 @@ def _arrays(
     shapes = {
         "lora_A": first, "lora_B": second, "lora_E": (rank, 1),
         "lora_magnitude_vector": (1, second[0]) + (1,) * extra_axes if extra_axes else (second[0],),
+        "lora_bias": (second[0],),
     }  # fmt: skip
     like = next(x for _, x in layer.base_layer.named_arrays())
     dtype = width(stored(layer.base_layer))

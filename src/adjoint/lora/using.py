@@ -101,7 +101,7 @@ def merge(net: M) -> M:
     The weights before are kept (as buffers that no file has), and `unmerge` puts them back to the bit, however often.
     Tied weights part, and adapters are frozen until they are taken out again. `remove` after it leaves a plain network
     with the merged weights. Raises ValueError where adapters are merged already, or a weight is no array of numbers,
-    such as a quantized one.
+    such as a quantized one, or an adapter has a bias and its layer none.
 
     >>> import numpy as np, adjoint as aj
     >>> net = aj.lora.add(aj.nn.MLP((2, 3, 1), rng=0), rank=1, init="gaussian", rng=0)
@@ -118,11 +118,22 @@ def merge(net: M) -> M:
                 f"lora.merge: the weight of {key or 'the layer'} is not stored as an array of floating numbers (it is "
                 "quantized or reparametrized), and would lose the change: dequantize the layer first."
             )
-    new = {key: layer.effective(layer.use) for key, layer in found.items() if layer.use}
-    for key, W in new.items():
+        if getattr(layer.base_layer, "bias", None) is None and any(a.lora_bias is not None for a, _ in layer.in_use()):
+            raise ValueError(
+                f"lora.merge: the adapter of {key or 'the layer'} has a bias (lora_bias), which the layer has no place "
+                "for: build the layer with bias=True, of zeros."
+            )
+    new = {
+        key: (layer.effective(layer.use), layer.shifted(getattr(layer.base_layer, "bias", None), layer.use))
+        for key, layer in found.items() if layer.use
+    }  # fmt: skip
+    for key, (W, bias) in new.items():
         layer = found[key]
         layer.register_buffer("original", layer.base_layer.weight, persistent=False)
         layer.hold(W)
+        if bias is not None and bias is not layer.base_layer.bias:
+            layer.register_buffer("original_bias", layer.base_layer.bias, persistent=False)
+            layer.base_layer.bias = bias
         layer.merged = layer.use
         layer.resting = tuple(name for name, _ in layer.use if not layer.adapters[name]._frozen)
         for name in layer.resting:
@@ -142,13 +153,17 @@ def unmerge(net: M) -> M:
     for layer in _found("unmerge", net).values():
         if layer.merged:
             layer.hold(layer.original)
+            if "original_bias" in layer._buffers:
+                layer.base_layer.bias = layer.original_bias
             _forget(layer)
     return net
 
 
 def _forget(layer: Adapted) -> None:
-    del layer.original
-    layer.__dict__["_buffers"] = {k: v for k, v in layer._buffers.items() if k != "original"}
+    for name in ("original", "original_bias"):
+        if name in layer._buffers:
+            delattr(layer, name)
+    layer.__dict__["_buffers"] = {k: v for k, v in layer._buffers.items() if not k.startswith("original")}
     layer.merged = ()
     for name in layer.resting:
         layer.adapters[name].unfreeze()
