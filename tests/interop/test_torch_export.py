@@ -456,9 +456,9 @@ def test_pytorch_is_not_imported_before_it_is_needed() -> None:
 
 
 def test_several_ties_in_one_part_hold_together() -> None:
-    names = ["a", "b", "c"]
+    names, program = ["a", "b", "c"], from_torch(mlp(), X)
     for order in itertools.permutations(names):
-        net = from_torch(mlp(), X)
+        net = program.to()
         for name in names:
             setattr(net, name, np.ones(3))
         for second in order[1:]:
