@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -49,3 +51,15 @@ def test_every_public_name_has_a_docstring() -> None:
 def test_every_public_name_has_an_example() -> None:
     bare = [name for name, value in PUBLIC.items() if ">>> " not in (value.__doc__ or "")]
     assert not [name for name in bare if not inspect.ismodule(PUBLIC[name])]
+
+
+def test_dir_shows_what_is_public_and_nothing_by_accident() -> None:
+    shown = {name for name in dir(adjoint) if not name.startswith("_")}
+    assert shown == {*adjoint.__all__, "costs", "inspection"}
+    assert all(hasattr(adjoint, name) for name in shown)
+
+
+def test_a_misspelt_name_is_met_with_the_right_one() -> None:
+    run = subprocess.run([sys.executable, "-c", "import adjoint; adjoint.sofmax"], capture_output=True, text=True)
+    assert "has no attribute 'sofmax'" in run.stderr
+    assert "Did you mean: 'softmax'?" in run.stderr

@@ -62,12 +62,12 @@ else:
         if name in ("costs", "inspection", "lora", "models", "quantization", "slim"):
             return import_module(f"adjoint.{name}")
         if name not in _HOMES:
-            raise AttributeError(f"module 'adjoint' has no attribute {name!r}", name=name)
+            raise AttributeError(f"module 'adjoint' has no attribute {name!r}")  # Python adds the name that is meant
         found = globals()[name] = getattr(import_module(f"adjoint.{_HOMES[name]}"), name)
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*__all__, "costs", "inspection", *(name for name in globals() if name.startswith("__"))})
 
 
 __all__ = [  # noqa: PLE0604

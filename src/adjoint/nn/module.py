@@ -64,7 +64,7 @@ class Module:
             reparametrized = self.__dict__.get("parametrizations", {})
             if name in reparametrized:
                 return reparametrized[name]()
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.", name=name, obj=self)
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         fields = self.__dict__
