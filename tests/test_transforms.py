@@ -435,6 +435,55 @@ def test_a_loss_must_be_a_scalar() -> None:
         aj.grad(lambda x: "loss")(np.ones(2))
 
 
+@pytest.mark.parametrize("x", [np.ones(3), torch.ones(3), jnp.ones(3)])
+@pytest.mark.parametrize("count", [lambda x: aj.sum(x) > 0, lambda x: aj.sum(x > 0)])
+def test_a_loss_is_no_count_or_comparison(x: Any, count: Callable[[Any], Any]) -> None:
+    """Its gradient would be zero, which nobody wants; JAX refuses it, too."""
+    with pytest.raises(
+        aj.DtypeError, match=r"loss of real floating numbers, but <lambda> returned one of (torch\.)?\w+\d*:"
+    ):
+        aj.grad(count)(x)
+
+
+def test_an_argument_is_named_once() -> None:
+    """Differentiated twice at once, each would get a part of the derivative."""
+    for argnums in ((0, 0), (0, 1, -2)):
+        for x in (np.ones(2), {"x": np.ones(2)}):
+            with pytest.raises(ValueError, match=r"argument -?\d of <lambda> is named twice in argnums=\(0, "):
+                aj.grad(lambda x, y: aj.sum(y), argnums)(x, np.ones(2))
+
+
+SHARING: list[Callable[..., Any]] = [
+    lambda x, y: aj.reshape(x, (2, 3)) + aj.reshape(y, (2, 3)),
+    lambda x, y: aj.tanh(aj.reshape(x, (3, 2)).mT - aj.reshape(y, (2, 3)) * -1.0),
+    lambda x, y: aj.concatenate([x, y, y]),
+    lambda x, y: aj.reshape(x[1:], (5, 1)) + y[:-1, None],
+]
+
+
+@pytest.mark.parametrize("f", SHARING)
+@pytest.mark.parametrize("convert", [np.asarray, torch.tensor])
+def test_gradients_can_be_changed_in_place(f: Callable[..., Any], convert: Callable[[Any], Any]) -> None:
+    """Scaling one of them (clipping, say) leaves the others as they are, and the cotangent that they came from."""
+    x, y = convert(normal(6)), convert(normal(6, seed=1))
+    gradients = aj.grad(lambda x, y: aj.sum(f(x, y)), (0, 1))(x, y)
+    value, pullback = aj.vjp(f, x, y)
+    u = aj.ones_like(value)
+    for first, second in (gradients, pullback(u)):
+        before = second * 1.0
+        first *= 100.0
+        close(second, before)
+        second *= 100.0
+    close(u, aj.ones_like(value))
+
+
+def test_both_biases_of_an_lstm_have_gradients_of_their_own() -> None:
+    net = aj.nn.LSTM(3, 2, rng=0)
+    grads = aj.grad(lambda net: aj.sum(net(np.ones((4, 3), "float32"))[0]))(net)
+    assert not np.shares_memory(grads.bias_ih_l0, grads.bias_hh_l0)
+    np.testing.assert_array_equal(grads.bias_ih_l0, grads.bias_hh_l0)
+
+
 @pytest.mark.parametrize(
     "transform",
     [
@@ -459,6 +508,22 @@ def test_tangents_and_cotangents_must_fit() -> None:
     x = np.ones((2, 3))
     with pytest.raises(aj.ShapeError, match=r"jvp: a tangent of shape \(3,\) for a primal of shape \(2, 3\)"):
         aj.jvp(aj.sin, (x,), (np.ones(3),))
+    with pytest.raises(TypeError, match=r"jvp takes tuples of primals and tangents: aj\.jvp\(\w+, \(x,\), \(v,\)\)"):
+        aj.jvp(aj.sin, x, x)
+    for wrong, kind, told in (
+        ([1.0, 2.0], TypeError, r"of type list for a %s of shape \(2, 3\): pass an array"),
+        (None, TypeError, r"of type NoneType for a %s of shape \(2, 3\)"),
+        (1.0, aj.ShapeError, r"of shape \(\) for a %s of shape \(2, 3\)"),
+        (1j * x, aj.DtypeError, "of complex128 for a %s of float64: only real numbers"),
+        (torch.ones(2, 3), aj.BackendError, r"of torch for a %s of numpy: move one by aj\.to"),
+    ):
+        with pytest.raises(kind, match="jvp: a tangent " + told % "primal"):
+            aj.jvp(aj.sin, (x,), (wrong,))
+        if wrong is not None:  # none arrives there
+            with pytest.raises(kind, match="vjp: a cotangent " + told % "value"):
+                aj.vjp(aj.sin, x)[1](wrong)
+    with pytest.raises(aj.ShapeError, match="it is a list: pass an array"):
+        aj.jacobian(aj.sin, x) @ [1.0, 2.0]
     with pytest.raises(aj.ShapeError, match="1 primals but 2 tangents"):
         aj.jvp(aj.sin, (x,), (x, x))
     with pytest.raises(aj.ShapeError, match=r"vjp: a cotangent of shape \(3, 2\)"):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, is_array, is_floating
+from adjoint.arrays.dispatch import Array, backend, is_array, is_complex, is_floating
 from adjoint.arrays.traced import Traced
-from adjoint.errors import DtypeError, ShapeError
+from adjoint.errors import BackendError, DtypeError, ShapeError
 from adjoint.tape import Tape
 from adjoint.trees import Structure, carry, flatten
 
@@ -27,12 +27,9 @@ class Argument:
         self.traced = traced
 
     def leaves(self, tree: Any, what: str) -> Sequence[Any]:
-        """The leaves of a tangent of this argument, their shapes checked."""
+        """The leaves of a tangent of this argument, checked."""
         found = (tree,) if self.structure is None else self.structure.leaves(tree)
-        for x, v in zip(self.traced, found, strict=True):
-            if tuple(getattr(v, "shape", ())) != x.shape:
-                raise ShapeError(f"{what}: a tangent of shape {np.shape(v)} for a primal of shape {x.shape}.")
-        return [beside(x, v) for x, v in zip(self.traced, found, strict=True)]
+        return [beside(x, v, f"{what}: a tangent", "primal") for x, v in zip(self.traced, found, strict=True)]
 
     def gradient(self, cotangents: dict[int, Any]) -> Any:
         """The cotangents of this argument in its own structure and dtype; zeros where none arrived."""
@@ -53,15 +50,16 @@ def _fitted(value: Array, u: Any) -> Any:
 
 
 def separated(cotangents: dict[int, Any], *others: Any) -> dict[int, Any]:
-    """The cotangents, with copies where one array stands for several of them, or is one of the others."""
-    seen = {id(u) for u in (*others, *cotangents.values())}
-    if len(seen) == len(others) + len(cotangents):
+    """The cotangents, with copies where one lies in the memory of another, or of one of the others."""
+    given = {xp.owner(u) if is_array(u) else id(u) for u in others}
+    seen = {xp.owner(u) for u in cotangents.values()}
+    if len(seen) == len(cotangents) and not (given and given & seen):
         return cotangents
-    seen = {id(u) for u in others}
     for i, u in cotangents.items():
-        if id(u) in seen:
+        whose = xp.owner(u)
+        if whose in given:
             cotangents[i] = xp.copy(u)
-        seen.add(id(u))
+        given.add(whose)
     return cotangents
 
 
@@ -94,6 +92,8 @@ class Recording:
             for k in self.argnums:
                 if not -len(given) <= k < len(given):
                     raise TypeError(f"argument {k} of {name_of(self.f)} is to be differentiated, it got {len(given)}.")
+                if given[k] is not self.args[k]:
+                    raise ValueError(f"argument {k} of {name_of(self.f)} is named twice in argnums={self.argnums}.")
                 given[k], argument = traced(given[k], self.tape, self.keep, self.f)
                 self.arguments.append(argument)
             result = self.f(*given, **self.kwargs)
@@ -165,14 +165,38 @@ def _leaf(x: Any, tape: Tape, own: bool, f: Function) -> Array:
     return x
 
 
-def beside(x: Traced, v: Any) -> Any:
-    """A tangent or cotangent of x; plain numbers become arrays of x's own kind."""
-    return xp.asarray(x.value, v, x.dtype) if isinstance(v, (int, float)) else v
+def beside(x: Any, v: Any, what: str, of: str) -> Any:
+    """A tangent or cotangent of x, `what` and what it is one `of` for messages; numbers become arrays of x's own kind.
+
+    Raises TypeError, ShapeError, DtypeError or BackendError where it cannot be one.
+    """
+    shape, number = tuple(getattr(x, "shape", ())), isinstance(v, (int, float))
+    if not (number or is_array(v)):
+        raise TypeError(f"{what} of type {type(v).__name__} for a {of} of shape {shape}: pass an array.")
+    given = () if number else tuple(v.shape)
+    if given != shape:
+        raise ShapeError(f"{what} of shape {given} for a {of} of shape {shape}.")
+    if type(x) is not Traced:
+        return v
+    if number:
+        return xp.asarray(x.value, v, x.dtype)
+    if is_complex(v.dtype):
+        raise DtypeError(f"{what} of {v.dtype} for a {of} of {x.dtype}: only real numbers have a derivative here.")
+    if Traced not in (type(v), type(x.value)):
+        homes = [backend(type(part)).__name__.rpartition(".")[2] for part in (v, x.value)]
+        if "torch" in homes and homes[0] != homes[1]:
+            raise BackendError(f"{what} of {homes[0]} for a {of} of {homes[1]}: move one by aj.to(x, backend).")
+    return v
 
 
 def check_scalar(y: Any, f: Function) -> None:
     """Raise `ShapeError` unless y is a single number."""
     shape = () if isinstance(y, (int, float)) else getattr(y, "shape", None)
+    if shape == () and not is_floating(kind := getattr(y, "dtype", "float")):
+        raise DtypeError(
+            f"grad needs a loss of real floating numbers, but {name_of(f)} returned one of {kind}: the derivative of a "
+            "count or a comparison is zero everywhere."
+        )
     if shape is None or tuple(shape) != ():
         what = f"of type {type(y).__name__}" if shape is None else f"of shape {tuple(shape)}"
         raise ShapeError(

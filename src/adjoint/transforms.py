@@ -144,12 +144,9 @@ def pulled(run: Recording, edges: list[Edge], outputs: Sequence[Any], parts: Seq
     for x, part in zip(outputs, parts, strict=True):
         if part is None:
             continue
-        shape = tuple(getattr(x, "shape", ()))
-        if tuple(getattr(part, "shape", ())) != shape:
-            raise ShapeError(f"vjp: a cotangent of shape {getattr(part, 'shape', ())} for a value of {shape}.")
+        part = beside(x, part, "vjp: a cotangent", "value")
         i = run.place(x)
         if i is not None:
-            part = beside(x, part)
             cotangents[i] = cotangents[i] + part if i in cotangents else part
     found = separated(pull(edges, cotangents), *parts)
     return tuple([argument.gradient(found) for argument in run.arguments])
@@ -162,6 +159,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     >>> aj.jvp(aj.square, (np.array([3.0]),), (np.array([1.0]),))
     (array([9.]), array([6.]))
     """
+    if not (isinstance(primals, (tuple, list)) and isinstance(tangents, (tuple, list))):
+        raise TypeError(f"jvp takes tuples of primals and tangents: aj.jvp({name_of(f)}, (x,), (v,)).")
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents; give one tangent a primal.")
     with Recording(f, primals, range(len(primals))) as run:

@@ -279,7 +279,14 @@ SAMPLES: dict[str, Samples] = {
     "kl_div": [*losses(np.log(CHANCES), CHANCES[::-1]), (np.log(CHANCES), np.eye(4)[:, :3], "batchmean")],
     "hinge_loss": losses(LOGITS, SIGNS),
 }  # fmt: skip
-OTHERWISE = {"own", "hold", "verify", "release", "linear_added"}  # tested below, and optimizer updates in tests/optim
+OTHERWISE = {
+    "own",
+    "owner",
+    "hold",
+    "verify",
+    "release",
+    "linear_added",
+}  # tested below, and optimizer updates in tests/optim
 NAMING = {"astype", "zeros", "full", "eye", "asarray", "random_mask"}  # these are told a dtype
 
 
@@ -431,6 +438,14 @@ def test_conversion_copies_there_and_back(values: np.ndarray, backend: str) -> N
     assert back.dtype == values.dtype
     assert back.flags.writeable
     np.testing.assert_array_equal(back, values)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_views_have_one_owner_and_copies_another(backend: str) -> None:
+    x = MODULES[backend].from_numpy(np.arange(6.0).reshape(2, 3))
+    for view in (x, x[1:], xp.reshape(x, (6,)), x.mT, x.mT[1:][:1]):
+        assert xp.owner(view) == xp.owner(x)
+    assert xp.owner(xp.copy(x)) != xp.owner(x)
 
 
 def test_conversion_of_read_only_arrays_and_bfloat16() -> None:

@@ -27,7 +27,7 @@ EVERY = [sample for samples in SAMPLES.values() for sample in samples]
 each = pytest.mark.parametrize("sample", EVERY, ids=str)
 
 # Functions of the seam that no tape needs a sample for: guards, updates in place, and new arrays made like another one
-APART = {"own", "hold", "release", "verify", "zeros_like", "ones_like", "full", "asarray"}
+APART = {"own", "owner", "hold", "release", "verify", "zeros_like", "ones_like", "full", "asarray"}
 APART |= {"linear_added"}  # writes into its operand: tests/arrays/test_sums.py
 
 

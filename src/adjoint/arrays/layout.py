@@ -404,6 +404,12 @@ def own(x: Array, /) -> Array:
     return x
 
 
+@composition
+def owner(x: Array, /) -> int:
+    """Whose memory x is: what is written to an array can change those of the same number, and no others."""
+    return id(x)
+
+
 # Keeping arrays whole while a tape refers to them
 
 

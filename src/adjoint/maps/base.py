@@ -169,6 +169,8 @@ class LinearMap(Spectral):
 
     def _hint(self, x: Any) -> str:
         shapes = shapes_of(x)
+        if isinstance(x, list):
+            return "; it is a list: pass an array"
         if batch_of(x, self.out_shape) is not None:
             return "; that is the output space: did you mean A.T?"
         if not is_product(self.in_shape) and not is_product(shapes) and shapes[::-1] == self.in_shape:

@@ -345,6 +345,10 @@ def own(x: Any) -> Any:
     return x if x.flags.writeable or not x.shape else x.copy()
 
 
+def owner(x: Any) -> int:
+    return id(x if x.base is None else x.base)
+
+
 def zeros(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
     return np.zeros(shape, known(dtype) or dtype_of(like))
 

@@ -190,6 +190,13 @@ def own(x: Any) -> Any:
     return x.contiguous() if 0 in x.stride() else x
 
 
+def owner(x: Any) -> int:
+    try:
+        return int(x.untyped_storage()._cdata)
+    except NotImplementedError:  # those of torch.func and sparse ones have none
+        return id(x)
+
+
 def hold(x: Any) -> Any:
     return None if x.is_inference() else x._version
 
