@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
+import peft
 import pytest
 import torch
 
@@ -192,6 +193,37 @@ def test_layers_without_adapters_are_refused_by_name_and_passed_over_by_globs(la
     found = aj.lora.adapted_layers(aj.lora.add(net, 2, targets="*"))
     assert "1" in found
     assert "0" not in found
+
+
+@pytest.mark.parametrize("layer", [aj.nn.GRU(4, 4), aj.nn.LSTMCell(4, 4)])
+def test_recurrent_layers_learn_whole_as_their_message_says(layer: Any) -> None:
+    net = aj.nn.Sequential(layer, aj.nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"its matrices belong to one recurrence; also=\['0'\] lets all of it learn"):
+        aj.lora.add(net, 2, targets=["0", "1"])
+    net = aj.lora.add(net, 2, targets=["1"], also=["0"])
+    assert list(aj.lora.adapted_layers(net)) == ["1"]
+    assert not net[0]._frozen
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_subtracting_drifts_where_putting_back_does_not(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    theirs: Any = torch.nn.Sequential(torch.nn.Linear(48, 40)).to(getattr(torch, dtype))
+    model: Any = peft.get_peft_model(theirs, peft.LoraConfig(r=4, lora_alpha=8, target_modules=["0"]))
+    net = aj.nn.Sequential(aj.nn.Linear(48, 40, dtype=ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype))
+    net[0].weight = theirs[0].base_layer.weight.detach().float().numpy().astype(net[0].weight.dtype)
+    net = aj.lora.add(net, 4, 8.0)
+    A, B = rng.standard_normal((4, 48)).astype("float32"), rng.standard_normal((40, 4)).astype("float32")
+    adapter, peer = net[0].adapters["default"], model.base_model.model[0]
+    adapter.lora_A, adapter.lora_B = A, B
+    peer.lora_A["default"].weight.data, peer.lora_B["default"].weight.data = torch.tensor(A), torch.tensor(B)
+    W, before = net[0].base_layer.weight.tobytes(), peer.base_layer.weight.detach().clone()
+    for _ in range(100):
+        aj.lora.unmerge(aj.lora.merge(net))
+        peer.merge()
+        peer.unmerge()
+    assert net[0].base_layer.weight.tobytes() == W
+    assert not torch.equal(peer.base_layer.weight, before)
 
 
 def test_diff_sees_the_change_of_a_convolution_in_groups() -> None:

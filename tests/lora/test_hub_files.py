@@ -197,7 +197,10 @@ def test_configurations_of_old_versions(tmp_path: Path) -> None:
         ({"lora_bias": True}, "lacks lora_bias of model.layers.0.q"),
         ({"lora_bias": True, "use_dora": True}, "lora_bias is set beside use_dora"),
         ({"lora_bias": 1}, "lora_bias is 1, neither true nor false"),
-        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices is"),
+        (
+            {"trainable_token_indices": [1, 2]},
+            r"trainable_token_indices is \[1, 2\], by which single rows of an embedd",
+        ),
         ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication is"),
         ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens is"),
         ({"target_parameters": ["head.weight"]}, "target_parameters is"),

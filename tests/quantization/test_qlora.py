@@ -117,6 +117,20 @@ def test_merging_needs_a_plain_base() -> None:
     close(aj.quantize(plain, "dynamic8")(x), value, 0.05)
 
 
+@pytest.mark.parametrize("format", ["nf4", "int8"])
+def test_a_packed_weight_is_not_merged_into_and_its_plain_form_does_not_drift(format: str) -> None:
+    net = drawn(aj.lora.add(aj.quantize(made(), format), rank=3), "float32")
+    before = {name: array.tobytes() for name, array in net.named_arrays()}
+    with pytest.raises(ValueError, match="dequantize the layer first"):
+        aj.lora.merge(net)
+    assert {name: array.tobytes() for name, array in net.named_arrays()} == before
+    weight = net[0].base_layer.packed.dequantize()
+    net = dequantize(net)
+    for _ in range(100):
+        aj.lora.unmerge(aj.lora.merge(net))
+    np.testing.assert_array_equal(net[0].base_layer.weight, weight)
+
+
 def test_adapters_are_saved_without_the_base(tmp_path: Path) -> None:
     net = drawn(aj.lora.add(aj.quantize(made()), rank=3), "float32")
     aj.lora.save(net, tmp_path)

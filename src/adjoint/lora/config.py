@@ -23,6 +23,13 @@ ABOUT = {  # fields that say nothing of what is computed
     "ensure_weight_tying", "qalora_group_size", "loftq_config", "lora_ga_config", "corda_config", "target_r", "tinit",
     "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step",
 }  # fmt: skip
+APART = {  # fields that say something else than a change of low rank beside a layer
+    "trainable_token_indices": "single rows of an embedding are replaced",
+    "layer_replication": "blocks stand several times in the network",
+    "target_parameters": "arrays are changed that belong to no layer of their own",
+    "alora_invocation_tokens": "the adapter acts from some tokens on",
+    "enable_lora": "parts of a layer are left out",
+}
 SAFE_INITS = ("gaussian", "orthogonal", "eva")  # that leave the base weight as it is
 
 
@@ -186,9 +193,10 @@ def read_config(path: str) -> Config:
         )
     if left := {key: value for key, value in told.items() if value not in (None, False, {}, [], "")}:
         key, value = next(iter(left.items()))
+        why = f"by which {APART[key]}" if key in APART else "which may change what the adapter computes"
         raise CheckpointError(
-            f"{path}: {key} is {value!r}, which may change what the adapter computes and is not read here. Load it "
-            "with PEFT and merge it, or remove the field if it is of no account."
+            f"{path}: {key} is {value!r}, {why}; that is not read here. Load it with PEFT, merge it and save the whole "
+            "model (merge_and_unload), or remove the field if it is of no account."
         )
     return config
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from adjoint.interop.graph import Graph
 from adjoint.lora.layers import Adapted, adapted, layers
+from adjoint.nn.cells import RecurrentCell
 from adjoint.nn.layers import Linear
 from adjoint.nn.module import Module
+from adjoint.nn.recurrent import Recurrent
 
 Target = str | type
 HEADS = ("lm_head", "classifier", "score", "decoder", "fc")  # layers after the body, which learn whole or not at all
@@ -115,6 +117,8 @@ def _nothing(net: Module, target: Target, found: Mapping[str, Any], what: str) -
     if others:
         inside = [n for n in found if n.startswith(f"{others[0]}.")]
         remedy = f"name layers inside it, such as {inside[0]}" if inside else "leave it out"
+        if what == "lora.add" and isinstance(every[others[0]], (Recurrent, RecurrentCell)):
+            remedy = f"its matrices belong to one recurrence; also={[others[0]]!r} lets all of it learn"
         return (
             f"{what}: the target {told} means {others[0]!r}, a {type(every[others[0]]).__name__}: Linear, Embedding "
             f"and Conv1d to Conv3d take adapters; {remedy}."

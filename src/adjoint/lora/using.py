@@ -98,7 +98,8 @@ def disabled(net: Module) -> Iterator[Module]:
 def merge(net: M) -> M:
     """Put the adapters in use into the base weights, W + s B A, so that a call costs no more; returns the network.
 
-    The weights before are kept (as buffers that no file has), and `unmerge` puts them back to the bit, however often.
+    The weights before are kept (as buffers that no file has), and `unmerge` puts them back to the bit, however often
+    and in any dtype: subtracting again, as PEFT does, drifts. The sum itself is rounded once, to the weight's dtype.
     Tied weights part, and adapters are frozen until they are taken out again. `remove` after it leaves a plain network
     with the merged weights. Raises ValueError where adapters are merged already, or a weight is no array of numbers,
     such as a quantized one, or an adapter has a bias and its layer none.
