@@ -1,11 +1,14 @@
-"""What every test stands on: real data, threads that don't fight, float64 in JAX, and marks that name real rows."""
+"""What every test stands on: real data, threads that don't fight, float64 in JAX, draws of its own, real marks."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +28,11 @@ SURROUNDINGS = {
 }
 for name, value in SURROUNDINGS.items():
     os.environ.setdefault(name, value)
+
+# What is shown does not depend on the terminal of whoever runs the tests.
+os.environ["COLUMNS"] = "80"
+for name in ("FORCE_COLOR", "NO_COLOR", "PY_COLORS"):
+    os.environ.pop(name, None)
 
 # A job in the background may begin with Ctrl-C ignored; the tests of interruptions need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -49,6 +57,32 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     named = [i for mark in item.iter_markers("covers") for i in mark.args]
     if unknown := [i for i in named if i not in ROWS]:
         pytest.fail(f"covers{(*unknown,)}: docs/coverage.md has no such row", pytrace=False)
+    draw_anew(getattr(item, "module", None))
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """What a module draws while it is imported does not depend on those before it."""
+    if isinstance(collector, pytest.Module):
+        draw_anew(None)
+
+
+@pytest.fixture(autouse=True)
+def _draws_of_its_own(request: pytest.FixtureRequest) -> None:
+    """After the fixtures of its module, which the first test of a run alone has before it."""
+    draw_anew(getattr(request.node, "module", None))
+
+
+FIRST: dict[int, Any] = {}  # how a module's generators were before its first test
+
+
+def draw_anew(module: ModuleType | None) -> None:
+    """Let a test draw the same numbers whichever ran before it: several workers deal tests out by luck."""
+    for name, seed in {"adjoint": "seed", "torch": "manual_seed"}.items():
+        if library := sys.modules.get(name):
+            getattr(library, seed)(0)
+    for x in () if module is None else vars(module).values():
+        if type(x).__name__ == "Generator" and hasattr(x, "bit_generator"):
+            x.bit_generator.state = FIRST.setdefault(id(x), x.bit_generator.state)
 
 
 @pytest.fixture(scope="session")

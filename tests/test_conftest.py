@@ -38,3 +38,18 @@ def test_a_mark_without_a_row_is_refused(tmp_path: Path) -> None:
     said = run(tmp_path, "import pytest\n@pytest.mark.covers('Z99')\ndef test_it(): pass")
     assert "covers('Z99',): docs/coverage.md has no such row" in said
     assert "passed" not in said
+
+
+def test_what_a_test_draws_does_not_depend_on_others(tmp_path: Path) -> None:
+    source = """
+import adjoint as aj, numpy as np, pytest, torch
+RNG = np.random.default_rng(0)
+draw = lambda: (RNG.random(), torch.rand(()).item(), aj.nn.Linear(1, 1).weight.item())
+SEEN = []
+@pytest.fixture(scope="module")
+def before(): return draw()
+@pytest.mark.parametrize("n", range(3))
+def test_it(n, before): SEEN.append(draw())
+def test_last(): assert len({draw(), *SEEN}) == 1
+"""
+    assert "4 passed" in run(tmp_path, source)
