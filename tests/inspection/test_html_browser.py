@@ -82,9 +82,11 @@ class Browser:
 
     def _heard(self) -> Iterator[dict[str, Any]]:
         try:
-            self._rest += os.read(self._in, 1 << 20)
+            part = os.read(self._in, 1 << 20)
         except BlockingIOError:
             return
+        assert part, "the browser has ended"
+        self._rest += part
         while b"\0" in self._rest:
             one, self._rest = self._rest.split(b"\0", 1)
             yield json.loads(one)
