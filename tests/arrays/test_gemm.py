@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 
 from adjoint.arrays.numpy import amx, gemm, mkl, threads
-from tests.patience import HANGS
+from tests.patience import HANGS, at_once
 
 LAYOUTS = {
     "rows": lambda x: x,
@@ -132,11 +131,7 @@ def test_several_threads_at_once_get_their_own_products(monkeypatch):
         expected = x @ y
         wrong.extend(i for i in range(300) if not np.allclose(matmul(x, y), expected, rtol=0, atol=1e-12))
 
-    running = [threading.Thread(target=work, args=pair) for pair in given]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
+    at_once(work, given)
     assert not wrong
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adjoint.arrays.numpy import amx, gemm, mkl, threads
-from tests.patience import HANGS
+from tests.patience import HANGS, at_once
 
 pytestmark = pytest.mark.skipif(
     not (amx.here and gemm.faster), reason="this processor has no tiles of bfloat16, or they are not wanted"
@@ -249,11 +248,7 @@ def test_several_threads_at_once() -> None:
         limit, exact = bound(x, y), x.astype("d") @ y.astype("d")
         wrong.extend(i for i in range(200) if not (np.abs(by_tiles(x, y, None, 2) - exact) < limit).all())
 
-    running = [threading.Thread(target=work, args=pair) for pair in pairs]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
+    at_once(work, pairs)
     assert not wrong
 
 

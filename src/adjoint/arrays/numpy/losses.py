@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from adjoint.arrays import losses
+from adjoint.arrays.numpy import kernels
 from adjoint.arrays.numpy.normalization import GRAIN, in_parts
 from adjoint.arrays.numpy.updates import composed
 
@@ -83,7 +83,7 @@ def surprisal(logits: Any, target: Any, axis: int, ignore_index: int = losses.IG
 
 def _surprisal(rows: Any, ignored: int) -> int:
     """The kernel on the rows, large ones in several threads: how many count, less than 0 where a target is no class."""
-    kernel = _kernels().surprisal
+    kernel = kernels.of("loss").surprisal
     if rows[0].size < GRAIN:
         return int(kernel(*rows, ignored))
     found: list[int] = []
@@ -100,7 +100,7 @@ def softmax_difference(
     factors, tops, totals = factors.reshape(-1), top.reshape(-1), total.reshape(-1)
     if _serves(x) and tops.dtype == totals.dtype == x.dtype:
         out = np.empty_like(x)
-        rows, kernel = (x, t, tops, totals, factors, out), _kernels().difference
+        rows, kernel = (x, t, tops, totals, factors, out), kernels.of("loss").difference
         if x.size < GRAIN:
             kernel(*rows, ignore_index)
         else:
@@ -111,14 +111,6 @@ def softmax_difference(
         out = np.exp(x - tops[:, None]) * (factors / totals)[:, None]
         out[np.arange(len(t)), np.where(counts, t, 0)] -= factors
     return out.reshape(logits.shape) if logits.ndim < 3 else np.moveaxis(out.reshape(*target.shape, -1), -1, axis)
-
-
-@functools.cache
-def _kernels() -> Any:
-    """The compiled loops, loaded when first needed."""
-    from adjoint.arrays.numpy import loss_kernels
-
-    return loss_kernels
 
 
 def _rows(x: Any, axis: int) -> Any:

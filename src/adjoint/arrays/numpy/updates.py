@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from numpy import dtype, ndarray
 
 from adjoint.arrays import updates
+from adjoint.arrays.numpy import kernels
 
 
 def composed(function: Any) -> Any:
@@ -64,24 +64,16 @@ def contiguous(arrays: Any, grads: Any, *states: Any) -> bool:
     return True
 
 
-@functools.cache
-def _kernels() -> Any:
-    """The compiled loops, loaded when first needed."""
-    from adjoint.arrays.numpy import update_kernels
-
-    return update_kernels
-
-
 def sgd_update(arrays: Any, grads: Any, velocities: Any, **how: Any) -> Any:
     if large(arrays) and contiguous(arrays, grads, *([] if velocities is None else [velocities])):
-        _kernels().sgd(arrays, grads, velocities, **how)
+        kernels.of("update").sgd(arrays, grads, velocities, **how)
         return arrays, velocities
     new, moved = composed(updates.sgd_update)(arrays, grads, velocities, **how)
     return written(arrays, new), moved and written(velocities, moved)
 
 
 def adam_update(arrays: Any, grads: Any, first: Any, second: Any, **how: Any) -> Any:
-    if large(arrays) and _kernels().adam(arrays, grads, first, second, **how):
+    if large(arrays) and kernels.of("update").adam(arrays, grads, first, second, **how):
         return arrays, first, second
     new, m, v = composed(updates.adam_update)(arrays, grads, first, second, **how)
     return written(arrays, new), written(first, m), written(second, v)
