@@ -279,6 +279,17 @@ def test_raw_arrays_keep_their_side() -> None:
 
 
 @pytest.mark.parametrize(
+    "f",
+    [
+        lambda v: v // 0.3 + v % 0.3, lambda v: 7 // v + 7 % v, lambda v: Y // v + Y % v,
+        lambda v: (v - 0.5) // 0.2 + (v - 0.5) % -0.2,
+    ],
+)  # fmt: skip
+def test_whole_parts_and_remainders(f: Callable[[Any], Any]) -> None:
+    check_against_jax(lambda n, v: f(v))
+
+
+@pytest.mark.parametrize(
     ("f", "name"),
     [
         (lambda v: np.fft.fft(v), "np.fft.fft"),
@@ -642,6 +653,15 @@ def test_what_has_no_memory_says_what_to_write() -> None:
         aj.grad(lambda v: aj.sum(v) * v.strides[0])(X)
     with pytest.raises(TraceError, match=r"np\.stack\(\[v, w\]\).*append v to a list"):
         aj.grad(lambda v: np.sum(np.array([v[0, 0], v[0, 1]])))(X)
+
+    def filled(v: Any) -> Any:
+        out = np.zeros(2)
+        out[0] = v[0, 0]  # NumPy asks for float(), and tells of the answer as a cause
+        return aj.sum(out)
+
+    with pytest.raises(ValueError, match="sequence") as failure:
+        aj.grad(filled)(X)
+    assert "append v to a list" in str(failure.value.__cause__)
 
 
 def test_a_number_is_printed_in_any_format() -> None:

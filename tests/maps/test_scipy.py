@@ -125,3 +125,16 @@ def test_wrong_matrices_are_refused() -> None:
         aj.from_scipy(np.ones(3))
     with pytest.raises(TypeError, match="complex"):
         aj.from_scipy(scipy.sparse.eye_array(3, dtype=complex))
+    with pytest.raises(TypeError, match="complex"):
+        aj.from_scipy(1j * np.eye(2))
+    with pytest.raises(TypeError, match=r"no adjoint .*: give it rmatvec"):
+        aj.from_scipy(scipy.sparse.linalg.LinearOperator((3, 3), matvec=lambda v: v)).T @ np.ones(3)
+
+
+@pytest.mark.parametrize("build", [lambda w: aj.Dense(w * np.eye(2)), lambda w: aj.Diagonal(w * np.ones(2))])
+def test_spectra_of_complex_numbers_are_refused(build: Any) -> None:
+    """The singular values of i·I are 1, not those of its real part, 0."""
+    A = build(1j)
+    for question in (A.svdvals, A.norm, A.rank, A.cond, A.kernel, A.frobenius, A.eig):
+        with pytest.raises(aj.DtypeError, match="maps are real here"):
+            question()

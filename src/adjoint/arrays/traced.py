@@ -48,6 +48,18 @@ class Traced:
     def __pos__(self) -> Any:
         return self
 
+    def __floordiv__(self, y: Any) -> Any:
+        return _numpys("floor_divide", self, y)
+
+    def __rfloordiv__(self, y: Any) -> Any:
+        return _numpys("floor_divide", y, self)
+
+    def __mod__(self, y: Any) -> Any:
+        return _numpys("remainder", self, y)
+
+    def __rmod__(self, y: Any) -> Any:
+        return _numpys("remainder", y, self)
+
     def __eq__(self, y: object) -> Any:
         return pw.equal(self, y)
 
@@ -90,7 +102,7 @@ class Traced:
         return format(self.value, spec) if spec else str(self)
 
     def __float__(self) -> float:
-        raise self._lost("float()")
+        raise self._lost("float(), also by out[i] = v into a plain array (append v to a list, and np.stack that)")
 
     def __int__(self) -> int:
         raise self._lost("int()")
@@ -140,3 +152,9 @@ class Traced:
         from adjoint.arrays.protocols import torch_function
 
         return torch_function(func, args, kwargs or {})
+
+
+def _numpys(name: str, x: Any, y: Any) -> Any:
+    from adjoint.arrays.numpy_names import UFUNCS
+
+    return UFUNCS[name](x, y)

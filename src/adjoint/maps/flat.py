@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import backend
+from adjoint.arrays.dispatch import backend, is_complex
 from adjoint.arrays.traced import Traced
-from adjoint.errors import SpectrumError
+from adjoint.errors import DtypeError, SpectrumError
 from adjoint.maps.base import LinearMap
 from adjoint.maps.matrices import Dense
 from adjoint.maps.spaces import Space, ravel, unravel
@@ -28,8 +28,23 @@ def to_numpy(x: Any) -> np.ndarray:
 
 
 def numbers(x: Any) -> np.ndarray:
-    """The array in float64; refuses NaN and infinity."""
-    return finite(to_numpy(x).astype(np.float64))
+    """The array in float64; refuses complex numbers, NaN and infinity."""
+    return finite(real(to_numpy(x)))
+
+
+def real(values: np.ndarray) -> np.ndarray:
+    """The numbers in float64; refuses complex ones."""
+    refuse_complex(values)
+    return values.astype(np.float64)
+
+
+def refuse_complex(x: Any) -> None:
+    """Raise `DtypeError` for an array of complex numbers."""
+    if is_complex(getattr(x, "dtype", None)):
+        raise DtypeError(
+            "maps are real here, this one has complex numbers: take the map of real and imaginary parts, "
+            "aj.block([[Re, -Im], [Im, Re]])."
+        )
 
 
 def finite(values: np.ndarray) -> np.ndarray:
@@ -60,7 +75,7 @@ def moved(map: LinearMap, rows: np.ndarray, space: Space) -> Any:
 
 def flat(y: Any, space: Space) -> np.ndarray:
     """k elements of a space as vectors (k, n) in float64."""
-    return to_numpy(ravel(y, space)).astype(np.float64)
+    return real(to_numpy(ravel(y, space)))
 
 
 def push(map: LinearMap, rows: np.ndarray) -> np.ndarray:

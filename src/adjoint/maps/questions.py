@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 def _answer(question: str, map: Any, *options: Any) -> Any:
     from adjoint.maps import spectra
+    from adjoint.maps.flat import refuse_complex
 
+    refuse_complex(map.array())
     return getattr(spectra, question)(map, *options)
 
 
 class Spectral:
     """What people ask of a map: each answer carries its tolerance, its method and an error bound.
 
-    What cannot be certified without the matrix is refused by a `SpectrumError` that says why.
+    What cannot be certified without the matrix is refused by a `SpectrumError` that says why; complex numbers by a
+    `DtypeError`.
     """
 
     __slots__ = ()

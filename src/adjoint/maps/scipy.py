@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.arrays.dispatch import Array, is_array
+from adjoint.arrays.dispatch import Array, is_array, is_complex
 from adjoint.errors import ShapeError
 from adjoint.maps.base import LinearMap
 from adjoint.maps.flat import dtype_name, pull, push
@@ -49,6 +49,8 @@ def from_scipy(operator: Any) -> LinearMap:
     if is_array(operator):
         if len(operator.shape) != 2:
             raise ShapeError(f"from_scipy: a matrix has two axes, this array has the shape {tuple(operator.shape)}.")
+        if is_complex(operator.dtype):
+            raise TypeError("from_scipy: maps are real here, this matrix is complex.")
         return Dense(operator)
     return Operator(operator)
 
@@ -95,7 +97,13 @@ class Operator(LinearMap):
 
     def adjoint(self, u: Any) -> Any:
         """Mᵀ u."""
-        return foreign(self.T, lambda rows: np.asarray(self.transposed @ rows.T).T, u)
+        return foreign(self.T, self._back, u)
+
+    def _back(self, rows: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(self.transposed @ rows.T).T
+        except (TypeError, NotImplementedError) as error:
+            raise TypeError(f"from_scipy: this operator has no adjoint ({error}): give it rmatvec.") from error
 
     def array(self) -> Array | None:
         """Zeros of M's dtype."""
