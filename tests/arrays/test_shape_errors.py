@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
+import adjoint as aj
 from adjoint import arrays as xp
 from adjoint.arrays.shapes import ShapeArray, count, like
 from adjoint.errors import DtypeError, ShapeError
@@ -192,6 +193,19 @@ def test_coarse_functions_say_it_in_their_own_words(f: Any, operands: Any, messa
 
 
 @pytest.mark.covers("V09")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: aj.linear([[1.0, 2.0]], np.ones((3, 2))),
+        lambda: aj.nn.Linear(2, 3)([[1.0, 2.0]]),
+        lambda: aj.cross_entropy(np.ones((2, 3)), [0, 1]),
+    ],
+)
+def test_a_list_is_no_array(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"(linear|cross_entropy): a list where an array is needed"):
+        call()
+
+
 def test_an_optimizer_update_names_the_parameter() -> None:
     p, m, v = ([like(of(2, 3))] for _ in range(3))
     adam: dict[str, Any] = {

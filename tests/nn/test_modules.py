@@ -129,6 +129,9 @@ def test_state_dict_loads_all_or_nothing() -> None:
     with pytest.raises(aj.ShapeError, match=r"pair\.0 has shape \(3,\), the state \(4,\)"):
         net.load_state_dict({**state, "pair.0": np.ones(4)})
     assert all((x == before[name]).all() for name, x in net.state_dict().items())
+    for wrong in (None, [1.0], "weight"):
+        with pytest.raises(TypeError, match=r"load_state_dict: scale is of type (NoneType|list|str): give arrays"):
+            net.load_state_dict({**state, "scale": wrong})
     net.load_state_dict(state)
     assert all((x == state[name]).all() and x is not state[name] for name, x in net.state_dict().items())
     assert not any(np.shares_memory(x, state[name]) for name, x in net.state_dict().items())

@@ -106,6 +106,23 @@ def test_frozen_parts_mixed_dtypes_and_nothing_at_all() -> None:
         assert empty[0].shape == (0, 2)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("to", ["numpy", "torch"])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf])
+def test_in_half_precision_the_squares_may_be_larger_than_any_number(dtype: str, to: str, norm_type: float) -> None:
+    grads = aj.to([np.full(40, 300.0), np.array([-400.0])], to, dtype)
+    params = [torch.zeros(n, dtype=getattr(torch, dtype)) for n in (40, 1)]
+    for p, value in zip(params, (300.0, -400.0), strict=True):
+        p.grad = torch.full_like(p, value)
+    size = torch.nn.utils.clip_grad_norm_(params, 1.0, norm_type)
+    got, norm = aj.optim.clip_grad_norm(grads, 1.0, norm_type)
+    assert float(norm) == pytest.approx(float(size), rel=2.0**-7)
+    for g, given, p in zip(got, grads, params, strict=True):
+        assert g.dtype == given.dtype
+        assert p.grad is not None
+        np.testing.assert_allclose(np.asarray(aj.to(g, "numpy"), "float64"), p.grad.double(), rtol=2.0**-6)
+
+
 def test_under_jit() -> None:
     grads = aj.to(drawn("float64"), "jax")
     got, norm = jax.jit(lambda g: aj.optim.clip_grad_norm(g, 0.5))(grads)

@@ -272,6 +272,9 @@ def test_options_are_checked() -> None:
     for bad in ({"lr": -1.0}, {"weight_decay": -1.0}):
         with pytest.raises(ValueError, match="at least 0"):
             aj.optim.SGD(net, **bad)
+    for lr in (None, "0.1"):
+        with pytest.raises(ValueError, match=f"AdamW: lr is a number, not {lr!r}"):
+            aj.optim.AdamW(net, lr=lr)
     with pytest.raises(ValueError, match="Nesterov"):
         aj.optim.SGD(net, nesterov=True)
     with pytest.raises(ValueError, match=r"betas lie in \[0, 1\)"):

@@ -132,6 +132,9 @@ def explain(table: Table, error: Exception, operands: tuple[Any, ...], options: 
     """The clearest error for a failed call: what the shape-only backend says of the same shapes, else the error."""
     from adjoint.arrays import shapes
 
+    if isinstance(error, AttributeError):
+        lists = [type(x).__name__ for x in operands if isinstance(x, (list, tuple))]
+        return TypeError(f"{table.name}: a {lists[0]} where an array is needed: np.asarray(x)") if lists else error
     own = getattr(shapes, table.name, None)
     function = own or table.composed
     if function is None or isinstance(error, (DtypeError, BackendError)) or (isinstance(error, ShapeError) and not own):
@@ -149,7 +152,7 @@ def _unary(t: Table) -> Callable[..., Any]:
     def call(x):  # type: ignore[no-untyped-def]
         try:
             return t[type(x)](x)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             raise explain(t, error, (x,), {}) from None
 
     return call
@@ -159,7 +162,7 @@ def _unary_options(t: Table) -> Callable[..., Any]:
     def call(x, *args, **options):  # type: ignore[no-untyped-def]
         try:
             return t[type(x)](x, *args, **options)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             raise explain(t, error, (x, *args), options) from None
 
     return call
@@ -169,7 +172,7 @@ def _binary(t: Table) -> Callable[..., Any]:
     def call(x, y):  # type: ignore[no-untyped-def]
         try:
             return t[type(x), type(y)](x, y)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             raise explain(t, error, (x, y), {}) from None
 
     return call
@@ -179,7 +182,7 @@ def _ternary(t: Table) -> Callable[..., Any]:
     def call(x, y=None, z=None):  # type: ignore[no-untyped-def]
         try:
             return t[type(x), type(y), type(z)](x, y, z)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             raise explain(t, error, (x, y, z), {}) from None
 
     return call
@@ -189,7 +192,7 @@ def _general(t: Table, arity: int) -> Callable[..., Any]:
     def call(*operands, **options):  # type: ignore[no-untyped-def]
         try:
             return t[tuple([type(x) for x in operands[:arity]])](*operands, **options)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             raise explain(t, error, operands, options) from None
 
     return call
@@ -199,7 +202,7 @@ def _sequence(t: Table) -> Callable[..., Any]:
     def call(arrays, *args, **options):  # type: ignore[no-untyped-def]
         try:
             return t[tuple([type(x) for x in arrays])](arrays, *args, **options)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             raise explain(t, error, (arrays, *args), options) from None
 
     return call

@@ -188,7 +188,8 @@ class Module:
         """Take over arrays (NumPy's or PyTorch's) by name; on any mismatch nothing is changed.
 
         They are copied to the module's backend and dtypes; with `assign` they become the module's own as they are.
-        Raises KeyError naming missing and unexpected names (unless strict is False), ShapeError naming the array.
+        Raises KeyError naming missing and unexpected names (unless strict is False), and naming the array ShapeError,
+        TypeError where it is none.
 
         >>> import numpy as np, adjoint as aj
         >>> with aj.nn.init.only_shapes():
@@ -207,6 +208,8 @@ class Module:
             if name not in state:
                 continue
             given = state[name]
+            if not is_array(given):
+                raise TypeError(f"load_state_dict: {name} is of type {type(given).__name__}: give arrays.")
             if tuple(given.shape) != tuple(mine.shape):
                 raise ShapeError(
                     f"load_state_dict: {name} has shape {tuple(mine.shape)}, the state {tuple(given.shape)}."

@@ -108,6 +108,8 @@ class Optimizer(Module):
 
     def check(self, params: dict[str, Array]) -> None:
         """Raise ValueError where an option, or one of the named parameters, does not suit the rule."""
+        if not (isinstance(self.lr, (int, float)) or is_array(self.lr)):
+            raise ValueError(f"{type(self).__name__}: lr is a number, not {self.lr!r}.")
         at_least_0 = {k: v for k in ("lr", "weight_decay", "eps", "momentum") if (v := getattr(self, k, 0.0)) != 0.0}
         if any(isinstance(v, (int, float)) and not v >= 0 for v in at_least_0.values()):
             raise ValueError(f"{type(self).__name__}: options are at least 0, got {at_least_0}.")

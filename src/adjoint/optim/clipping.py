@@ -71,7 +71,12 @@ def _norm(grads: Any, p: float) -> Any:
         return None
     if p == math.inf:
         return xp.max(xp.stack([xp.max(xp.abs(g)) for g in leaves]))
-    return sum(xp.sum(xp.abs(g) ** p) for g in leaves) ** (1.0 / p)
+    return sum(xp.sum(xp.abs(_wide(g)) ** p) for g in leaves) ** (1.0 / p)
+
+
+def _wide(g: Array) -> Array:
+    """A gradient as it is; of half precision in float32, for the power of a number of 300 is no float16."""
+    return xp.astype(g, "float32") if str(g.dtype).endswith("float16") else g
 
 
 def _scaled(grads: Any, scale: Array) -> Any:
