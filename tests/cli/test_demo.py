@@ -20,6 +20,7 @@ from scipy.special import erf, log_softmax
 
 import adjoint as aj
 from adjoint.cli import demo as module
+from adjoint.cli import report
 from adjoint.cli.experiment import BATCH, DECAY, cross_validated, network, rates, trained
 from tests.patience import HANGS
 
@@ -309,3 +310,21 @@ def test_five_splits_read_at_least_97_percent_on_average() -> None:
     accuracies = list(cross_validated(5, epochs=20, seed=0))
     assert len(accuracies) == 5
     assert np.mean(accuracies) >= 0.97
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_numbers_on_colour_can_be_read(theme: str) -> None:
+    """The contrast of the mistakes' numbers with their ground is what WCAG 2.2 asks of text, 4.5 to 1."""
+    css = (Path(report.__file__).parent / "page.css").read_text()
+    light, dark = (re.findall(r"--(\w+): (#\w{6})", css.split(part)[1].split("}")[0]) for part in (":root", "dark)"))
+    colours = dict(light) | (dict(dark) if theme == "dark" else {})
+    ink = re.search(r"\.confusion \.wrong {.*?\bcolor: var\(--(\w+)\)", css)
+    assert ink is not None
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(colours[ink[1]]), luminance(colours["orange"])))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
