@@ -257,6 +257,45 @@ def test_packed_attention_is_refused_with_the_way_out(tmp_path: Path) -> None:
     assert list(aj.lora.adapted_layers(net)) == ["attn.out_proj"]
 
 
+def test_pefts_packed_attention_adds_the_output_projection_twice() -> None:
+    """Why it is refused: what PEFT's layer computes has other derivatives than those that it gives."""
+    model = adapted(torch.nn.ModuleDict({"attn": torch.nn.MultiheadAttention(6, 2)}), "lora", target_modules=["attn"])
+    attn, x = model.base_model.model["attn"], torch.randn(4, 1, 6, dtype=torch.float64)
+    base, out = attn.base_layer, attn.base_layer.out_proj
+    plain = torch.nn.MultiheadAttention(6, 2).double()
+    with torch.no_grad():
+        value = attn(x, x, x)[0]
+        plain.in_proj_weight.copy_(base.in_proj_weight + attn.get_delta_weight("default"))
+        plain.in_proj_bias.copy_(base.in_proj_bias)
+        plain.out_proj.bias.copy_(out.base_layer.bias)
+        for times in (1, 2):
+            plain.out_proj.weight.copy_(out.base_layer.weight + times * out.get_delta_weight("default"))
+            assert torch.allclose(plain(x, x, x)[0], value) == (times == 2)
+
+
+def test_pefts_dora_of_a_convolution_in_groups_has_other_norms() -> None:
+    """Why it is refused: a row of what the layer computes has another norm than the one it is divided by."""
+    model = adapted(
+        torch.nn.ModuleDict({"conv": torch.nn.Conv2d(4, 6, 3, groups=2)}), "dora", target_modules=["conv"], r=4
+    )
+    conv = model.base_model.model["conv"]
+    A, B = (part["default"] for part in (conv.lora_A, conv.lora_B))
+    dora, scale, W = conv.lora_magnitude_vector["default"], conv.scaling["default"], conv.base_layer.weight
+    with torch.no_grad():
+        change = dora.get_lora_weight(A, B).reshape(W.shape)
+        norms = dora.get_weight_norm(W, change, scale).flatten().numpy()
+    ours = aj.lora.add(aj.nn.Conv2d(4, 6, 3, groups=2, dtype="float64"), 4, 4 * scale)
+    ours.base_layer.weight = W.detach().numpy()
+    adapter = ours.adapters["default"]
+    adapter.lora_A, adapter.lora_B = A.weight.detach().numpy(), B.weight.detach().numpy()
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 5))
+    with torch.no_grad():
+        theirs = conv.base_layer(torch.tensor(x)) + scale * B(A(torch.tensor(x)))
+        close(ours(x) - ours.base_layer.bias[:, None, None], theirs - conv.base_layer.bias[:, None, None])
+    own = np.linalg.norm(ours.weight.reshape(6, -1), axis=1)
+    assert abs(own / norms - 1.0).max() > 0.05
+
+
 def test_a_start_in_the_weight_stands_alone(tmp_path: Path) -> None:
     net = aj.lora.add(Ours(), 2, targets=["q"], init="pissa")
     aj.lora.save(net, tmp_path)

@@ -32,7 +32,9 @@ def load(net: Any, path: str, config: Config, name: str, learn: bool) -> Any:
     if packed := [key for key in strange if key in known and hasattr(known[key][1], "in_proj_weight")]:
         raise CheckpointError(
             f"{path} has an adapter for {packed[0]}, whose projections of queries, keys and values are one array "
-            "(in_proj_weight), which takes none here: merge it with PEFT, or give attention three linear layers."
+            "(in_proj_weight), which takes none here: PEFT's own layer adds the change of its output projection twice, "
+            "and its gradients are those of once. Merge it with PEFT (merge_and_unload), or give attention three "
+            "linear layers and train it anew."
         )
     if strange:
         raise CheckpointError(
