@@ -1,4 +1,4 @@
-"""What every test stands on: real data, threads that don't fight, float64 in JAX, draws of its own, real marks."""
+"""What every test stands on: real data, threads that don't fight, float64 in JAX, no network, draws of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.covered import DOCUMENT, ROOT, rows
 # Read by the libraries when they load, which is after this file.
 SURROUNDINGS = {
     "ADJOINT_CACHE": "off",
+    "HF_HUB_OFFLINE": "1",
     "JAX_ENABLE_X64": "1",
     "JAX_PLATFORMS": "cpu",
     "MKL_NUM_THREADS": "1",
@@ -25,6 +26,7 @@ SURROUNDINGS = {
     "NUMBA_NUM_THREADS": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "TRANSFORMERS_OFFLINE": "1",
 }
 for name, value in SURROUNDINGS.items():
     os.environ.setdefault(name, value)

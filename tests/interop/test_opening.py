@@ -23,8 +23,6 @@ import adjoint as aj
 from adjoint.interop import Weights
 from tests.patience import HANGS
 
-os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
-
 SIZES = {"hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2, "vocab_size": 17}
 LLAMA = {"model_type": "llama", **SIZES, "num_attention_heads": 3, "num_key_value_heads": 1}
 TOKENS = np.array([[1, 5, 9, 2, 16]])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
-
-os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 import numpy as np
 import peft
