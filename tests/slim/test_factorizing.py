@@ -261,7 +261,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"rank": 0}, ValueError, "at least 1"),
     ({"rank": 7}, ValueError, "rank 7 is above 5"),
     ({"energy": 1.5}, ValueError, "up to 1"),
-    ({"budget": 20}, ValueError, r"budget of 20 is too small: the layers need 21 .* and 10 remain"),
+    ({"budget": 20}, ValueError, r"budget of 20 is too small: the layers take 21 .*, and all else in the network 10"),
     ({"budget": 1.5}, ValueError, "a number of parameters or a share"),
     ({"budget": True}, ValueError, "a number of parameters or a share"),
     ({"rank": 2, "targets": "nope"}, ValueError, "target 'nope' matches no linear layer"),

@@ -70,11 +70,13 @@ def factorize(
     if rank is not None and rank > most:
         raise ValueError(f"factorize: rank {rank} is above {most}, the most that any of the layers can have.")
     if budget is not None:
-        room = _room(net, budget) - count_parameters(net) + sum(sizes.values())
+        room, rest = _room(net, budget), count_parameters(net) - sum(sizes.values())
         try:
-            spread = by_budget(list(ways.values()), list(sizes.values()), room)
+            spread = by_budget(list(ways.values()), list(sizes.values()), room - rest)
         except ValueError as error:
-            raise ValueError(f"factorize: the budget of {_room(net, budget):,} is too small: {error}.") from None
+            raise ValueError(
+                f"factorize: the budget of {room:,} is too small: {error}, and all else in the network {rest:,}."
+            ) from None
         choices = dict(zip(ways, spread, strict=True))
     elif rank is not None:
         choices = {name: by_rank(x, sizes[name], rank) for name, x in ways.items()}

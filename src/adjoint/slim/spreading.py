@@ -49,7 +49,7 @@ def by_budget(layers: list[list[Candidate]], dense: list[int], budget: int) -> l
     tables = [_options(found, size) for found, size in zip(layers, dense, strict=True)]
     least = sum(int(costs.min()) for costs, _, _ in tables)
     if budget < least:
-        raise ValueError(f"the layers need {least:,} parameters at least, with a rank of 1 each, and {budget:,} remain")
+        raise ValueError(f"the layers take {least:,} parameters at least, with a rank of 1 each")
 
     def chosen(tau: float) -> list[int]:
         return [int(np.lexsort((costs, lost + tau * costs))[0]) for costs, lost, _ in tables]
