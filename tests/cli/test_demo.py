@@ -35,10 +35,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
     code = (
         "import sys\nfrom adjoint.cli import main\n"
-        f"sys.argv = ['adjoint', 'demo', '--out', {str(folder)!r}, '--epochs', '{EPOCHS}', '--seed', '{SEED}']\n"
+        f"sys.argv = ['adjoint', 'demo', '--out', 'new/folder', '--epochs', '{EPOCHS}', '--seed', '{SEED}']\n"
         "try:\n    main()\nfinally:\n    print('imported', *({'torch', 'jax'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=HANGS)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder.parents[1], capture_output=True, text=True, check=False, timeout=HANGS
+    )
     assert (done.returncode, done.stderr) == (0, "")
     (folder.parent / "told").write_text(done.stdout)
     return folder

@@ -115,7 +115,7 @@ def hints(found: Any, source: str) -> Text:
 def _grid(rows: Mapping[str, str]) -> Table:
     told = Table.grid(padding=(0, 2))
     for what, text in rows.items():
-        told.add_row(Text(what, "dim"), Text(text))
+        told.add_row(Text(what, "dim"), Text(text, overflow="fold"))
     return told
 
 
