@@ -378,6 +378,9 @@ def test_other_operands_are_refused(other: Any) -> None:
             lambda A: aj.LowRank(np.ones((2, 3)), np.ones((4, 5))),
             ["LowRank", "(2, 3)", "(4, 5)", "disagree on the rank"],
         ),
+        (lambda A: aj.Dense([[1.0, 2.0]]), ["Dense takes a matrix", "this is a list"]),
+        (lambda A: aj.Dense(np.ones(3)), ["Dense takes a matrix", "this has shape (3,)"]),
+        (lambda A: aj.Dense(np.ones((2, 3, 4))), ["Dense takes a matrix", "this has shape (2, 3, 4)"]),
         (lambda A: aj.Reshape((2, 3), (6,)) @ np.ones((3, 2)), ["(2, 3)", "got (3, 2)", "transpose it"]),
     ],
 )
@@ -386,6 +389,12 @@ def test_errors_name_the_shapes_and_the_remedy(call: Any, words: list[str]) -> N
         call(aj.Dense(np.ones((2, 3))))
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("call", [lambda A: aj.kron(A, np.eye(2)), lambda A: aj.block([[A, np.eye(2)]])])
+def test_matrices_are_not_taken_for_maps(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes maps, not ndarray: aj\.Dense\(x\) is the map of a matrix"):
+        call(aj.Dense(np.ones((2, 3))))
 
 
 @pytest.mark.parametrize("n", [-1, 1.5])

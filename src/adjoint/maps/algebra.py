@@ -130,6 +130,7 @@ def kron(a: LinearMap, b: LinearMap) -> LinearMap:
     >>> aj.kron(aj.Dense(np.eye(2)), aj.Dense(np.ones((3, 4)))).shape
     (6, 8)
     """
+    check_maps("kron", (a, b))
     if isinstance(a, Identity) and isinstance(b, Identity):
         return Identity((*a.in_shape, *b.in_shape))
     return Kronecker(a, b)
@@ -142,7 +143,15 @@ def block(rows: Sequence[Sequence[LinearMap | None]]) -> LinearMap:
     >>> aj.block([[aj.Identity((2,)), None], [None, aj.Identity((3,))]]).rank()
     5 (exact, structure)
     """
+    check_maps("block", [m for row in rows for m in row if m is not None])
     return Block(rows)
+
+
+def check_maps(what: str, maps: Sequence[Any]) -> None:
+    """Raise TypeError for what is no map."""
+    for m in maps:
+        if not isinstance(m, LinearMap):
+            raise TypeError(f"{what} takes maps, not {type(m).__name__}: aj.Dense(x) is the map of a matrix.")
 
 
 def batched(lead: Shape, m: LinearMap) -> LinearMap:

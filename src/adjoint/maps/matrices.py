@@ -27,6 +27,9 @@ class Dense(LinearMap):
     fresh = True
 
     def __init__(self, weight: Array, properties: frozenset[str] = NONE) -> None:
+        if len(getattr(weight, "shape", ())) != 2:
+            what = f"has shape {tuple(weight.shape)}" if hasattr(weight, "shape") else f"is a {type(weight).__name__}"
+            raise ShapeError(f"Dense takes a matrix, an array of shape (out, in); this {what}.")
         self.weight = weight
         self._properties = properties
 
