@@ -515,7 +515,7 @@ def test_tangents_and_cotangents_must_fit() -> None:
         (None, TypeError, r"of type NoneType for a %s of shape \(2, 3\)"),
         (1.0, aj.ShapeError, r"of shape \(\) for a %s of shape \(2, 3\)"),
         (1j * x, aj.DtypeError, "of complex128 for a %s of float64: only real numbers"),
-        (torch.ones(2, 3), aj.BackendError, r"of torch for a %s of numpy: move one by aj\.to"),
+        (torch.ones(2, 3), aj.BackendError, r"and its %s are arrays of torch and numpy: move one by aj\.to"),
     ):
         with pytest.raises(kind, match="jvp: a tangent " + told % "primal"):
             aj.jvp(aj.sin, (x,), (wrong,))

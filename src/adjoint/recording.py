@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, backend, is_array, is_complex, is_floating
+from adjoint.arrays.dispatch import Array, is_array, is_complex, is_floating, strangers
 from adjoint.arrays.traced import Traced
 from adjoint.errors import BackendError, DtypeError, ShapeError
 from adjoint.tape import Tape
@@ -182,10 +182,8 @@ def beside(x: Any, v: Any, what: str, of: str) -> Any:
         return xp.asarray(x.value, v, x.dtype)
     if is_complex(v.dtype):
         raise DtypeError(f"{what} of {v.dtype} for a {of} of {x.dtype}: only real numbers have a derivative here.")
-    if Traced not in (type(v), type(x.value)):
-        homes = [backend(type(part)).__name__.rpartition(".")[2] for part in (v, x.value)]
-        if "torch" in homes and homes[0] != homes[1]:
-            raise BackendError(f"{what} of {homes[0]} for a {of} of {homes[1]}: move one by aj.to(x, backend).")
+    if Traced not in (type(v), type(x.value)) and (names := strangers(v, x.value)):
+        raise BackendError(f"{what} and its {of} are arrays of {names}: move one by aj.to(x, backend).")
     return v
 
 

@@ -245,7 +245,7 @@ def test_only_floating_numbers_learn(net: Any, told: str) -> None:
         (np.ones((3, 2)).T[:1], r"the gradient of b\.w is \(1, 3\), the parameter \(2, 3\)"),
         (1.0, r"the gradient of b\.w is \(\), the parameter \(2, 3\)"),
         (1, r"the gradient of b\.w is of type int, the parameter \(2, 3\)"),
-        (torch.ones(2, 3), r"the gradient of b\.w is an array of torch, the parameter of numpy: move one by aj\.to"),
+        (torch.ones(2, 3), r"the gradient of b\.w and the parameter are arrays of torch and numpy: move one by aj\.to"),
     ],
 )
 def test_gradients_of_another_shape_or_backend_are_refused(rule: type[Any], wrong: Any, told: str) -> None:

@@ -60,6 +60,17 @@ def backend(kind: type) -> ModuleType:
     return import_module(known[1])
 
 
+def strangers(x: Array, y: Array) -> str:
+    """The names of two arrays' backends where they cannot meet in one call, else nothing.
+
+    >>> import numpy as np, torch
+    >>> strangers(torch.ones(2), np.ones(2)), strangers(np.ones(2), np.ones(2))
+    ('torch and numpy', '')
+    """
+    names = [backend(type(part)).__name__.rpartition(".")[2] for part in (x, y)]
+    return " and ".join(names) if "torch" in names and names[0] != names[1] else ""
+
+
 def is_array(x: Any) -> bool:
     """Whether `x` is an array of some backend, or a traced value (Python numbers and lists are not)."""
     kind: type = type(x)

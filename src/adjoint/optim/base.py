@@ -13,7 +13,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import Array, backend, is_array
+from adjoint.arrays.dispatch import Array, is_array, strangers
 from adjoint.errors import BackendError, ShapeError
 from adjoint.nn.module import Module
 from adjoint.optim.groups import Group, Part, names_of, parted
@@ -108,8 +108,9 @@ class Optimizer(Module):
 
     def check(self, params: dict[str, Array]) -> None:
         """Raise ValueError where an option, or one of the named parameters, does not suit the rule."""
-        if not (isinstance(self.lr, (int, float)) or is_array(self.lr)):
-            raise ValueError(f"{type(self).__name__}: lr is a number, not {self.lr!r}.")
+        lr: Any = self.lr
+        if not (isinstance(lr, (int, float)) or is_array(lr)):
+            raise ValueError(f"{type(self).__name__}: lr is a number, not {lr!r}.")
         at_least_0 = {k: v for k in ("lr", "weight_decay", "eps", "momentum") if (v := getattr(self, k, 0.0)) != 0.0}
         if any(isinstance(v, (int, float)) and not v >= 0 for v in at_least_0.values()):
             raise ValueError(f"{type(self).__name__}: options are at least 0, got {at_least_0}.")
@@ -158,9 +159,8 @@ class Optimizer(Module):
             if not is_array(g) or tuple(g.shape) != tuple(p.shape):
                 shape = tuple(g.shape) if is_array(g) else f"of type {type(g).__name__}"
                 raise ShapeError(f"{what} is {shape}, the parameter {tuple(p.shape)}: both have one shape.")
-            homes = [backend(type(x)).__name__.rpartition(".")[2] for x in (g, p)]
-            if "torch" in homes and homes[0] != homes[1]:
-                raise BackendError(f"{what} is an array of {homes[0]}, the parameter of {homes[1]}: move one by aj.to.")
+            if both := strangers(g, p):
+                raise BackendError(f"{what} and the parameter are arrays of {both}: move one by aj.to(x, backend).")
 
     def _parted(self, params: list[Array], grads: list[Array], lr: Any) -> tuple[list[Array], Any]:
         new, parts = list(params), []
