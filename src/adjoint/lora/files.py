@@ -120,11 +120,12 @@ def parts(layer: Adapted, adapter: LoRA) -> Iterator[tuple[str, Any]]:
 def load(net: M, folder: Path, name: str = "default", *, learn: bool = True) -> Any:
     """Put an adapter that PEFT, or `save`, wrote beside the layers of a network, and use it; returns the network.
 
-    LoRA, rsLoRA, DoRA and AdaLoRA, on the layers of the same names in Hugging Face's model. As with `add` the network
-    itself is changed, by whole modules and biases that the file has too; where `learn` is false all of it is frozen,
-    and `save` then writes the adapter alone. Raises CheckpointError, and changes nothing, for files that are truncated,
-    corrupt or of another network, for adapters that are not all there, and for fields of the configuration that say
-    something else than is computed here; FileNotFoundError. No pickle is read.
+    LoRA, rsLoRA, DoRA and AdaLoRA, on the layers of the same names in Hugging Face's model; LoRA with biases of its own
+    (`lora_bias`), too. As with `add` the network itself is changed, by whole modules and biases that the file has too;
+    where `learn` is false all of it is frozen, and `save` then writes the adapter alone. Raises CheckpointError, and
+    changes nothing, for files that are truncated, corrupt or of another network, for adapters that are not all there,
+    and for fields of the configuration that say something else than is computed here; FileNotFoundError. No pickle is
+    read.
 
     >>> import adjoint as aj, tempfile
     >>> net, folder = aj.lora.add(aj.nn.MLP((4, 3, 2)), rank=2), tempfile.mkdtemp()
