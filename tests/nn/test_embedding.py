@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -50,8 +51,11 @@ def test_padding_is_a_row(padding_idx: int) -> None:
 
 @pytest.mark.parametrize("index", [7, -8])
 def test_indices_outside_raise(index: int) -> None:
-    with pytest.raises(IndexError):
-        nn.Embedding(7, 4)(np.array([0, index]))
+    for kind in (np.asarray, torch.tensor, jnp.asarray):
+        with pytest.raises(IndexError, match=r"embedding: .*the table has 7 rows: indices are -7 to 6"):
+            aj.embedding(np.array([0, index]) if kind is jnp.asarray else kind([0, index]), kind(np.ones((7, 4))))
+    with pytest.raises(IndexError, match="embedding: "):
+        aj.grad(lambda net: aj.sum(net(np.array([0, index]))))(nn.Embedding(7, 4))
 
 
 def test_it_is_a_choice_of_rows() -> None:

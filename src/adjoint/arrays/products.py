@@ -135,10 +135,17 @@ def cosine_similarity(x: Array, y: Array, /, axis: int = -1, eps: float = 1e-8) 
 def embedding(indices: Array, weight: Array, /) -> Array:
     """The rows of weight, shape (n, d), at integer indices of any shape: result (*indices, d).
 
+    Negative indices count from the end. Raises IndexError for one outside the table (where the backend looks at values:
+    JAX under jit does not), ShapeError for a table that is no matrix.
+
     >>> import numpy as np, adjoint as aj
     >>> aj.embedding(np.array([1, 0, 1]), np.array([[0.0, 1.0], [2.0, 3.0]])).tolist()
     [[2.0, 3.0], [0.0, 1.0], [2.0, 3.0]]
     """
     if len(weight.shape) != 2:
         raise ShapeError(f"embedding: weight is (n, d), one row an index, got {tuple(weight.shape)}.")
-    return take(weight, indices, 0)
+    try:
+        return take(weight, indices, 0)
+    except IndexError as error:
+        rows = weight.shape[0]
+        raise IndexError(f"embedding: {error}; the table has {rows} rows: indices are {-rows} to {rows - 1}.") from None
