@@ -37,9 +37,9 @@ INTERNAL = {
     "attend", "attend_cotangents", "attend_residual", "cofactors", "convolution", "convolution_input",
     "convolution_weight", "ctc_residual", "einsum_apply", "floored", "gated", "gelu_residual", "gelu_slope",
     "gru_states", "hold", "linear_added", "linear_sum", "lstm_states", "max_pool", "normalization_gain",
-    "normalization_product", "normalize_channels", "normalize_rows", "own", "owner", "pick", "place", "put", "put_along",
-    "random_bits", "random_mask", "release", "resample", "reversed_cumulative_sum", "rnn_states", "scan_apply",
-    "softmax_difference", "sort_order", "surprisal", "verify",
+    "normalization_product", "normalize_channels", "normalize_rows", "own", "owner", "pick", "place", "put",
+    "put_along", "random_bits", "random_mask", "release", "resample", "reversed_cumulative_sum", "rnn_states",
+    "scan_apply", "softmax_difference", "sort_order", "surprisal", "verify",
 }  # fmt: skip
 PUBLIC = {
     name: function for name, function in FUNCTIONS.items() if name not in INTERNAL and not name.endswith("_update")
