@@ -603,3 +603,30 @@ def test_pytorch_builds_no_graph_behind() -> None:
     close(g.numpy(), w.grad.numpy())
     assert not g.requires_grad
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.covers("F11")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x,
+        lambda x: -2 * x,
+        lambda x: x.reshape(3, 2),
+        lambda x: x[1:],
+        lambda x: x.sum(0),
+        lambda x: x + x.reshape(3, 2).reshape(2, 3),
+    ],
+)
+def test_a_jacobian_without_numbers_is_of_its_points_kind(f: Any, dtype: str) -> None:
+    """Where the map only moves, picks and adds, the matrix has the point's dtype and backend, as PyTorch's has."""
+    point = torch.arange(6.0, dtype=getattr(torch, dtype)).reshape(2, 3)
+    theirs = torch.func.jacrev(f)(point)
+    for x in (point, point.numpy()):
+        J = aj.jacobian(f, x)
+        for mine, peer in ((J.dense(), theirs), ((2 * J).dense(), 2 * theirs), ((J + J).dense(), 2 * theirs)):
+            assert type(mine) is type(x)
+            assert mine.dtype == x.dtype
+            assert np.array_equal(np.asarray(mine), peer.numpy())
+        assert type(J.T.matrix()) is type(x)
+        assert J.T.matrix().dtype == x.dtype

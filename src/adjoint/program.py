@@ -197,13 +197,15 @@ class Door(LinearMap):
     """A Jacobian as people meet it: takes and gives trees of a known structure (modules, dicts, tuples), and refuses
     when a PyTorch tensor that it refers to was changed in place (NumPy's are read-only meanwhile).
 
+    Of a map without numbers `like`, an array, tells of which kind its matrix is.
+
     >>> import numpy as np, adjoint as aj
     >>> y, J = aj.linearize(lambda p: p["a"] * p["b"], {"a": np.array([2.0]), "b": np.array([3.0])})
     >>> J.T @ np.array([1.0])
     {'a': array([3.]), 'b': array([2.])}
     """
 
-    __slots__ = ("_turned", "in_tree", "map", "out_tree", "properties", "tape")
+    __slots__ = ("_turned", "in_tree", "like", "map", "out_tree", "properties", "tape")
 
     def __init__(
         self,
@@ -212,8 +214,10 @@ class Door(LinearMap):
         out_tree: Structure | None = None,
         tape: Tape | None = None,
         properties: frozenset[str] = NONE,
+        like: Array | None = None,
     ) -> None:
         self.map = map
+        self.like = like
         self.in_tree = in_tree
         self.out_tree = out_tree
         self.tape = tape
@@ -249,17 +253,19 @@ class Door(LinearMap):
         """The adjoint, its trees exchanged."""
         found = self._turned() if isinstance(self._turned, weakref.ref) else self._turned
         if found is None:
-            found = Door(self.map.T, self.out_tree, self.in_tree, self.tape, self.properties)
+            found = Door(self.map.T, self.out_tree, self.in_tree, self.tape, self.properties, self.like)
             found._turned = self
             self._turned = weakref.ref(found)
         return found
 
     def array(self) -> Array | None:
-        """An array of the map."""
-        return self.map.array()
+        """An array of the map, or one of the kind that it is applied to."""
+        return self.map.array() if self.like is None else self.like
 
     def matrix(self) -> Array:
         """The map's matrix; a copy where what the map refers to can change."""
+        if self.like is not None:
+            return super().matrix()
         found = self.verified().matrix()
         return found if self.tape is None else xp.copy(found)
 

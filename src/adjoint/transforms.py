@@ -99,8 +99,9 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         next(iter(leaves.values())) if argument.structure is None else tuple(leaves.values()),
         shapes[0] if tree is None else shapes,
     )
-    if argument.structure is not None or tree is not None or run.tape.watched:
-        J = Door(J, argument.structure, tree, run.tape if run.tape.watched else None)
+    like = None if J.array() is not None else xp.zeros(argument.traced[0].value, (0,))
+    if argument.structure is not None or tree is not None or run.tape.watched or like is not None:
+        J = Door(J, argument.structure, tree, run.tape if run.tape.watched else None, like=like)
     if run.tape.held:
         guarded(J, run.tape.release)
     return (_copied(y), J, _copied(run.value(run.aux))) if has_aux else (_copied(y), J)
