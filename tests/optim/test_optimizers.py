@@ -256,6 +256,17 @@ def test_gradients_of_another_shape_or_backend_are_refused(rule: type[Any], wron
     assert (net["a"] == 1).all()
 
 
+@pytest.mark.parametrize("rule", [aj.optim.AdamW, aj.optim.Lion, aj.optim.Adafactor])
+@pytest.mark.parametrize(("home", "other"), [("numpy", "torch"), ("torch", "numpy")])
+def test_a_network_that_moved_after_its_optimizer_was_made(rule: type[Any], home: str, other: str) -> None:
+    net = aj.nn.Linear(3, 2, rng=0).to(home)
+    moved = net.to(other)
+    before = aj.to(moved.weight, "numpy").copy()
+    with pytest.raises(aj.BackendError, match=f"{rule.__name__}.step: its own arrays .* of {home} and {other}: make"):
+        rule(net, lr=0.1).step(moved, aj.grad(lambda net: aj.sum(net.weight**2 + net.bias[:, None]))(moved))
+    assert np.array_equal(aj.to(moved.weight, "numpy"), before)
+
+
 def test_optimizer_is_a_tree_with_names() -> None:
     net = aj.nn.Linear(3, 2, rng=0)
     optimizer = aj.optim.AdamW(net)

@@ -213,7 +213,9 @@ def _sequence(t: Table) -> Callable[..., Any]:
     def call(arrays, *args, **options):  # type: ignore[no-untyped-def]
         try:
             return t[tuple([type(x) for x in arrays])](arrays, *args, **options)
-        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+        except AttributeError as error:
+            raise explain(t, error, tuple(arrays), options) from None
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise explain(t, error, (arrays, *args), options) from None
 
     return call

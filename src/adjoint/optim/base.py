@@ -182,11 +182,24 @@ class Optimizer(Module):
         if self.maximize:
             grads = [-g for g in grads]
         names = self.states
-        new, *states = self.rule(params, grads, *[held[name] for name in names], **self.asked(t, lr))
+        try:
+            new, *states = self.rule(params, grads, *[held[name] for name in names], **self.asked(t, lr))
+        except (AttributeError, RuntimeError, TypeError):
+            self._at_home(params)
+            raise
         after = object.__new__(type(self))
         after.__dict__.update(held)
         after.__dict__.update(zip(names, states, strict=True), t=t)
         return new, after
+
+    def _at_home(self, params: Sequence[Array]) -> None:
+        """Raise BackendError where the optimizer's own arrays cannot meet the parameters."""
+        pairs = ((p, x) for name in self.states for p, x in zip(params, getattr(self, name) or (), strict=False))
+        if both := next((found for p, x in pairs if is_array(x) and (found := strangers(x, p))), ""):
+            raise BackendError(
+                f"{type(self).__name__}.step: its own arrays and the network's are of {both}: make the optimizer for "
+                "the network after it was moved."
+            ) from None
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options())
