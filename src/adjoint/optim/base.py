@@ -182,11 +182,10 @@ class Optimizer(Module):
         if self.maximize:
             grads = [-g for g in grads]
         names = self.states
-        try:
-            new, *states = self.rule(params, grads, *[held[name] for name in names], **self.asked(t, lr))
-        except (AttributeError, RuntimeError, TypeError):
+        given = [held[name] for name in names]
+        if [xs for xs in given if xs and type(xs[0]) is not type(params[0])]:
             self._at_home(params)
-            raise
+        new, *states = self.rule(params, grads, *given, **self.asked(t, lr))
         after = object.__new__(type(self))
         after.__dict__.update(held)
         after.__dict__.update(zip(names, states, strict=True), t=t)
@@ -199,7 +198,7 @@ class Optimizer(Module):
             raise BackendError(
                 f"{type(self).__name__}.step: its own arrays and the network's are of {both}: make the optimizer for "
                 "the network after it was moved."
-            ) from None
+            )
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options())
