@@ -224,6 +224,12 @@ class Door(LinearMap):
         self.properties = map.properties | properties
         self._turned: Any = None  # of the adjoint: itself on the way there, weakly on the way back, so that both can go
 
+    def __getattr__(self, name: str) -> Any:
+        """What the map behind has besides, such as the factors of a Kronecker product."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.verified(), name)
+
     def verified(self) -> LinearMap:
         """The map behind, after a look at what it refers to."""
         if self.tape is not None:

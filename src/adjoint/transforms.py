@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adjoint import arrays as xp
-from adjoint.arrays.dispatch import is_array
+from adjoint.arrays.dispatch import Array, is_array
 from adjoint.arrays.traced import Traced
 from adjoint.errors import ShapeError
 from adjoint.maps.base import SYMMETRIC, LinearMap, guarded
@@ -99,12 +99,20 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         next(iter(leaves.values())) if argument.structure is None else tuple(leaves.values()),
         shapes[0] if tree is None else shapes,
     )
-    like = None if J.array() is not None else xp.zeros(argument.traced[0].value, (0,))
+    like = _kind(J, argument.traced[0].value)
     if argument.structure is not None or tree is not None or run.tape.watched or like is not None:
         J = Door(J, argument.structure, tree, run.tape if run.tape.watched else None, like=like)
     if run.tape.held:
         guarded(J, run.tape.release)
     return (_copied(y), J, _copied(run.value(run.aux))) if has_aux else (_copied(y), J)
+
+
+def _kind(J: LinearMap, x: Array) -> Array | None:
+    """An empty array of x's kind where J is a map without numbers, whose matrix would be of another."""
+    if J.array() is not None:
+        return None
+    like, own = xp.zeros(x, (0,)), J.eye(0)
+    return None if type(like) is type(own) and like.dtype == own.dtype else like
 
 
 def jacobian(f: Function, *primals: Any) -> LinearMap:

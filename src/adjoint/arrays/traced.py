@@ -85,10 +85,10 @@ class Traced:
 
     # Where a number or a plain array is asked for, the derivative would be lost
 
-    def _lost(self, what: str) -> TraceError:
+    def _lost(self, what: str, more: str = "") -> TraceError:
         return TraceError(
-            f"{what} of a traced value would lose its derivative: use adjoint's or NumPy's functions on it, or "
-            "aj.stop_gradient(x) where no derivative is wanted."
+            f"{what} of a traced value would lose its derivative: use adjoint's or NumPy's functions on it, "
+            f"{more}or aj.stop_gradient(x) where no derivative is wanted."
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -102,7 +102,7 @@ class Traced:
         return format(self.value, spec) if spec else str(self)
 
     def __float__(self) -> float:
-        raise self._lost("float(), also by out[i] = v into a plain array (append v to a list, and np.stack that)")
+        raise self._lost("float()", "in place of out[i] = v append v to a list and np.stack that, ")
 
     def __int__(self) -> int:
         raise self._lost("int()")
