@@ -226,7 +226,7 @@ class Door(LinearMap):
 
     def __getattr__(self, name: str) -> Any:
         """What the map behind has besides, such as the factors of a Kronecker product."""
-        if name.startswith("_"):
+        if name.startswith("_") or name in Door.__slots__:
             raise AttributeError(name)
         return getattr(self.verified(), name)
 
