@@ -124,12 +124,15 @@ def test_a_rate_that_diverges_is_not_the_best(contest: contests.Contest) -> None
         compare(replace(contest, rates=(1e30,)), 2, 4.0, 0, methods=("full",))
 
 
-def test_the_table_fits_and_says_what_it_shows(found: Comparison) -> None:
-    console = Console(width=100, record=True, file=StringIO())
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_fits_and_says_what_it_shows(found: Comparison, width: int) -> None:
+    row = replace(found.rows[0], learning=667_141, saved=2_670_000, memory=13_900_000, step=3.27e-3)
+    found = replace(found, rows=(row, *found.rows[1:]))
+    console = Console(width=width, record=True, file=StringIO())
     console.print(screen(found))
     told = console.export_text()
     assert "…" not in told
-    assert all(len(line.rstrip()) <= 100 for line in told.splitlines())
+    assert all(len(line.rstrip()) <= width for line in told.splitlines())
     for row in found.rows:
         line = next(line for line in told.splitlines() if line.startswith(row.method))
         assert f"{row.learning:,}" in line

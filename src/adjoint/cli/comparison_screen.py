@@ -51,9 +51,9 @@ def screen(found: Comparison) -> Group:
     about = Table.grid(padding=(0, 2))
     for what, told in {**found.told, "training": _training(found)}.items():
         about.add_row(Text(what, "dim"), told)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("method")
-    for name in ("learns", "of all", "to keep", "memory", "a step", "lr", "new task", "old task", "off"):
+    for name in ("learns", "of all", "to keep", "memory", "a step", "lr", "new", "old", "off"):
         table.add_column(name, justify="right")
     table.add_row("before", *[""] * 6, _told(found.before[0]), _told(found.before[1]), style="dim")
     for row in found.rows:
