@@ -630,3 +630,18 @@ def test_a_jacobian_without_numbers_is_of_its_points_kind(f: Any, dtype: str) ->
             assert np.array_equal(np.asarray(mine), peer.numpy())
         assert type(J.T.matrix()) is type(x)
         assert J.T.matrix().dtype == x.dtype
+
+
+@pytest.mark.parametrize(
+    ("transform", "error", "told"),
+    [
+        (aj.grad, aj.ShapeError, "needs a scalar loss, but forgetful returned None: is its `return` missing"),
+        (lambda f: lambda x: aj.linearize(f, x), TypeError, "forgetful returned None, in which there is no floating"),
+    ],
+)
+def test_a_function_that_returns_nothing(transform: Any, error: type[Exception], told: str) -> None:
+    def forgetful(x: Any) -> None:
+        aj.sum(x)
+
+    with pytest.raises(error, match=told):
+        transform(forgetful)(np.ones(2))

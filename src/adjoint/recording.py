@@ -189,6 +189,8 @@ def beside(x: Any, v: Any, what: str, of: str) -> Any:
 
 def check_scalar(y: Any, f: Function) -> None:
     """Raise `ShapeError` unless y is a single number."""
+    if y is None:
+        raise ShapeError(f"grad needs a scalar loss, but {name_of(f)} returned None: is its `return` missing?")
     shape = () if isinstance(y, (int, float)) else getattr(y, "shape", None)
     if shape == () and not is_floating(kind := getattr(y, "dtype", "float")):
         raise DtypeError(
