@@ -632,16 +632,9 @@ def test_a_jacobian_without_numbers_is_of_its_points_kind(f: Any, dtype: str) ->
         assert J.T.matrix().dtype == x.dtype
 
 
-@pytest.mark.parametrize(
-    ("transform", "error", "told"),
-    [
-        (aj.grad, aj.ShapeError, "needs a scalar loss, but forgetful returned None: is its `return` missing"),
-        (lambda f: lambda x: aj.linearize(f, x), TypeError, "forgetful returned None, in which there is no floating"),
-    ],
-)
-def test_a_function_that_returns_nothing(transform: Any, error: type[Exception], told: str) -> None:
+def test_a_loss_that_returns_nothing() -> None:
     def forgetful(x: Any) -> None:
         aj.sum(x)
 
-    with pytest.raises(error, match=told):
-        transform(forgetful)(np.ones(2))
+    with pytest.raises(aj.ShapeError, match="scalar loss, but forgetful returned None: is its `return` missing"):
+        aj.grad(forgetful)(np.ones(2))

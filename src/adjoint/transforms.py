@@ -87,8 +87,8 @@ def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     outputs = (run.result,) if tree is None else tree.leaves(run.result)
     if not outputs:
         raise TypeError(
-            f"linearize: {name_of(f)} returned {'None' if y is None else f'a value of type {type(y).__name__}'}, in "
-            "which there is no floating array: return arrays, or tuples, lists, dicts and modules of them."
+            f"linearize: {name_of(f)} returned a value of type {type(y).__name__} in which there is no floating array: "
+            "return arrays, or tuples, lists, dicts and modules of them."
         )
     shapes = tuple(tuple(getattr(x, "shape", ())) for x in outputs)
     leaves = {x.i: x.shape for x in argument.traced}
